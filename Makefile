@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: GPL-2.0-only
+
+SHELL := /bin/bash
+
+.PHONY: help
+help: ## Show the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
+
+.PHONY: demo
+demo: lab ## Two virtual hosts, one USB4 cable, in one go (stock thunderbolt_net for now)
+	@tests/lab/run --no-module --timeout 150 --out out/demo --script tests/lab/demo.sh
+
+.PHONY: test
+test: test-host test-lab ## Everything: host tests first, then the scenarios in guests, on every supported kernel
+
+.PHONY: test-host
+test-host: lint ## Tests that need no guest
+	cargo test --quiet --workspace
+
+.PHONY: test-lab
+test-lab: lab ## Scenarios in guests (needs the lab)
+	@tests/lab/test
+
+# A distribution's cargo may come without rustfmt and clippy: then there is nothing to check with.
+.PHONY: lint
+lint: ## rustfmt, clippy, shell syntax
+	@if cargo fmt --version >/dev/null 2>&1; then echo cargo fmt --check; cargo fmt --all --check; else echo "lint: no rustfmt, skipped (apt-get install rustfmt)"; fi
+	@if cargo clippy --version >/dev/null 2>&1; then echo cargo clippy; cargo clippy --quiet --workspace --all-targets -- -D warnings; else echo "lint: no clippy, skipped (apt-get install rust-clippy)"; fi
+	@for file in $$(git ls-files | xargs grep -lE '^#!/(bin|usr/bin/env) ?(ba)?sh'); do bash -n $$file || exit 1; done
+
+.PHONY: lab
+lab: ## Make the lab: Debian root, QEMU, stock kernels (2 to 4 minutes once, then nothing)
+	@tests/lab/setup
+
+.PHONY: lab-update
+lab-update: ## Look for newer patch levels of the stock kernels
+	@tests/lab/setup --update
+
+.PHONY: lab-shell
+lab-shell: lab ## Work in two guests by hand
+	@tests/lab/shell --no-module
+
+.PHONY: clean
+clean: ## Remove what was built here (the lab in the cache stays)
+	rm -rf out target

@@ -1,0 +1,40 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+# USB4STREAM, the kernel's raw byte stream over a cable: the ceiling of what a cable carries here.
+# lab: --no-module
+# lab-kernels: 7.3
+. /checkout/tests/lab/guest/lib.sh
+
+megabytes=192
+peers() { [ -n "$(tb_peers)" ]; }
+export -f peers tb_peers
+tb_load thunderbolt-stream
+lab wait 60 bash -c peers || fail "no peer"
+xdomain=$(tb_peers | cut -d' ' -f1)
+stream=/sys/kernel/config/thunderbolt/stream/$xdomain.0/data
+lab barrier loaded
+if [ "$LAB_HOST" = 1 ]; then
+	lab wait 30 mkdir -p "$stream" || fail "cannot make the stream"
+	# -1: any free HopID, which the peer learns from the stream's service.
+	echo -1 >"$stream/in_hopid"
+	echo -1 >"$stream/out_hopid"
+	lab barrier offered
+else
+	lab barrier offered
+	lab wait 30 mkdir -p "$stream" || fail "cannot join the stream"
+fi
+lab wait 30 test -c /dev/tbstream0 || fail "no /dev/tbstream0"
+lab barrier open
+if [ "$LAB_HOST" = 1 ]; then
+	head -c ${megabytes}M /dev/urandom >/tmp/data
+	sha256sum </tmp/data >/lab/sum
+	lab barrier go
+	dd if=/tmp/data of=/dev/tbstream0 bs=64k 2>/tmp/dd || fail "write: $(</tmp/dd)"
+	cat /tmp/dd
+	lab result usb4stream_MBps "$(awk '/copied/ { print $(NF - 1) }' /tmp/dd)"
+else
+	lab barrier go
+	timeout 60 head -c ${megabytes}M /dev/tbstream0 | sha256sum >/tmp/sum
+	cmp /tmp/sum /lab/sum || fail "the bytes that came are not those that were sent"
+fi
+lab barrier end

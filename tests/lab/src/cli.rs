@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Runs scripts in QEMU guests that boot stock Debian kernels and are joined by virtual USB4 cables.
+#[derive(Parser)]
+#[command(name = "lab")]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What the lab can do.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Run a script in every guest
+    #[command(after_help = RUN_HELP, override_usage = "tests/lab/run [OPTIONS] --script FILE [-- ARGS]")]
+    Run(Run),
+    /// Run the lab's scenarios, each on every kernel it is meant for
+    #[command(override_usage = "tests/lab/test [OPTIONS] [NAME...]")]
+    Test(Test),
+    /// Boot guests and work in them by hand
+    #[command(override_usage = "tests/lab/shell [OPTIONS]")]
+    Shell(Setting),
+}
+
+/// What a guest script finds; shown by `tests/lab/run --help`.
+const RUN_HELP: &str = "\
+FILE is run as root in every guest, at the same time, with the folder /lab as its working directory:
+
+  LAB_HOST=1..N LAB_HOSTS=N     which host this is, and how many there are
+  LAB_KERNEL LAB_BOOT           the kernel's name; 1, or more after 'lab boot'
+  /lab                          a folder shared by all guests, empty at the start
+  /checkout                     this checkout, read-only
+  host1 host2 ...               10.0.0.1 10.0.0.2 ..., for a script that gives out addresses so
+  lab COMMAND                   barriers, faults, unplugging, killing a guest, results: 'lab help'
+
+Nothing is loaded at the start: 'modprobe thunderbolt' finds the cables. Example, ping over one cable:
+
+  #!/bin/bash
+  . /checkout/tests/lab/guest/lib.sh        # tbnet_up, fail, ...
+  tbnet_up                                  # loads thunderbolt_net, gives hostN the address 10.0.0.N
+  lab barrier up
+  [ $LAB_HOST = 2 ] || ping -c 3 host2
+  lab barrier end
+
+The exit status is the worst of all guests'. A WARN, BUG, Oops, lockdep or KASAN report in a kernel log fails the run.
+Consoles, kernel logs, outputs and results are kept in the folder named at the end.";
+
+/// Options of `run`.
+#[derive(Args)]
+pub struct Run {
+    #[command(flatten)]
+    pub setting: Setting,
+    /// The script (or any program) to run in every guest
+    #[arg(long, value_name = "FILE")]
+    pub script: PathBuf,
+    /// End guests that take longer than this many seconds
+    #[arg(long, value_name = "S", default_value_t = 180)]
+    pub timeout: u64,
+    /// Show the consoles as well
+    #[arg(short, long)]
+    pub verbose: bool,
+    /// Where to keep consoles, logs and results [default: out/lab/<script>-<kernel>]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Arguments for the script
+    #[arg(last = true, value_name = "ARGS")]
+    pub args: Vec<String>,
+}
+
+/// The guests and the cables between them.
+#[derive(Args, Clone)]
+pub struct Setting {
+    /// Kernel series that the guests boot
+    #[arg(long, value_name = "NAME", default_value = "7.2")]
+    pub kernel: String,
+    /// Number of guests
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=8))]
+    pub hosts: u8,
+    /// Cables between each two guests
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(0..=8))]
+    pub rails: u8,
+    /// Hosts, routers and cables from a file instead (see tests/vnhi/README.md)
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["hosts", "rails"])]
+    pub topology: Option<PathBuf>,
+    /// A fault from the start, such as "0 corrupt=1%" or "all cap=100Mbit"; may be given more than once
+    #[arg(long, value_name = "FAULT")]
+    pub fault: Vec<String>,
+    /// Seed of the faults' random numbers
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// Do not load usb4_rxe
+    #[arg(long)]
+    pub no_module: bool,
+    /// Memory of a guest, in MiB
+    #[arg(long, value_name = "M", default_value_t = 512)]
+    pub mem: u32,
+    /// Virtual CPUs of a guest
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub smp: u32,
+    /// More words for the guests' kernel command line
+    #[arg(long, value_name = "WORDS", default_value = "")]
+    pub append: String,
+}
+
+/// Options of `test`.
+#[derive(Args)]
+pub struct Test {
+    /// Only scenarios whose name contains one of these
+    #[arg(value_name = "NAME")]
+    pub names: Vec<String>,
+    /// Only on these kernels
+    #[arg(long, value_name = "NAME")]
+    pub kernel: Vec<String>,
+    /// Run all of them so many times
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub repeat: u32,
+    /// List the scenarios and do nothing
+    #[arg(long)]
+    pub list: bool,
+}

@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! One guest: its QEMU process, its console and its line to the lab.
+//!
+//! Three threads per guest turn what it says into [`Event`]s for the session: one reads the console (QEMU's stdout),
+//! two read virtio-serial ports, for requests and for the script's output. All end when QEMU does, and `Exit` is the
+//! last event of a guest.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::sync::mpsc::Sender;
+
+use anyhow::{Context, Result};
+
+use crate::accel::Accelerator;
+use crate::cache::{Cache, Kernel};
+
+/// What all guests of a run have in common.
+pub struct Machine {
+    /// Memory, in MiB.
+    pub memory: u32,
+    /// Virtual CPUs.
+    pub cpus: u32,
+    /// How they execute.
+    pub accelerator: Accelerator,
+    /// What they boot.
+    pub kernel: Kernel,
+    /// Number of hosts in the run.
+    pub hosts: usize,
+    /// The checkout, seen read-only at `/checkout`.
+    pub checkout: PathBuf,
+    /// The folder shared by all guests at `/lab`.
+    pub shared: PathBuf,
+    /// Where sockets live (a short path).
+    pub sockets: PathBuf,
+    /// Guests run a shell on their second serial port instead of a script.
+    pub interactive: bool,
+    /// More words for the kernel command line.
+    pub append: String,
+}
+
+/// What a guest's threads report; `boot` tells a restarted guest from its predecessor.
+pub enum Event {
+    /// A console line.
+    Console { host: usize, boot: u32, line: String },
+    /// A line that the script wrote.
+    Output { host: usize, line: String },
+    /// A request line, and where the answer goes.
+    Request { host: usize, boot: u32, line: String, answer: UnixStream },
+    /// QEMU has ended.
+    Exit { host: usize, boot: u32 },
+    /// Somebody wants the whole run to end.
+    Interrupt,
+}
+
+/// A guest whose QEMU was started. Dropping it ends QEMU.
+pub struct Guest {
+    child: Child,
+}
+
+impl Guest {
+    /// Boots host `host` (1..) for the `boot`th time, with one NHI for each of the given vfio-user sockets.
+    pub fn boot(
+        cache: &Cache,
+        machine: &Machine,
+        host: usize,
+        boot: u32,
+        routers: &[PathBuf],
+        console: &Path,
+        events: &Sender<Event>,
+    ) -> Result<Self> {
+        let ports = ["request", "output"].map(|name| machine.sockets.join(format!("{name}-{host}.{boot}.sock")));
+        let requests = UnixListener::bind(&ports[0])?;
+        let output = UnixListener::bind(&ports[1])?;
+        let mut qemu = cache.qemu();
+        qemu.args(machine.accelerator.arguments())
+            .args(arguments(cache, machine, host, boot, &ports, routers))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            // QEMU's own complaints belong with the console they explain.
+            .stderr(File::options().create(true).append(true).open(console.with_extension("qemu"))?);
+        let mut child = qemu.spawn().context("cannot start QEMU from the lab root: run 'make lab'")?;
+        let stdout = child.stdout.take().context("QEMU has no stdout")?;
+        let log = File::options().create(true).append(true).open(console)?;
+        let events = events.clone();
+        std::thread::spawn(move || {
+            let events = &events;
+            std::thread::scope(|scope| {
+                scope.spawn(|| read_requests(&requests, host, boot, events));
+                scope.spawn(|| read_output(&output, host, events));
+                read_console(BufReader::new(stdout), log, host, boot, events);
+                // A QEMU that ended before it connected must not leave its readers waiting for it.
+                for port in &ports {
+                    let _ = UnixStream::connect(port);
+                }
+            });
+            let _ = events.send(Event::Exit { host, boot });
+        });
+        Ok(Self { child })
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// QEMU's arguments for one guest. Guest memory is a shared memfd, since the fabric reads and writes it by itself.
+fn arguments(cache: &Cache, machine: &Machine, host: usize, boot: u32, ports: &[PathBuf; 2], routers: &[PathBuf]) -> Vec<String> {
+    let kernel = &machine.kernel;
+    let append = format!(
+        "console=ttyS0 panic=-1 lab.host={host} lab.hosts={} lab.kernel={} lab.boot={boot} lab.shell={} {}",
+        machine.hosts,
+        kernel.name,
+        u8::from(machine.interactive),
+        machine.append
+    );
+    let mut list: Vec<String> = Vec::new();
+    let mut add = |words: &[&str]| list.extend(words.iter().map(|&word| word.to_owned()));
+    add(&["-name", &format!("host{host}"), "-nodefaults", "-display", "none", "-no-reboot"]);
+    add(&["-machine", "q35,memory-backend=memory,vmport=off,hpet=off", "-smp", &machine.cpus.to_string()]);
+    add(&["-m", &format!("{}M", machine.memory)]);
+    add(&["-object", &format!("memory-backend-memfd,id=memory,size={}M,share=on", machine.memory)]);
+    add(&["-kernel", &kernel.dir.join("vmlinuz").display().to_string()]);
+    add(&["-initrd", &kernel.dir.join("initrd").display().to_string()]);
+    add(&["-append", &append]);
+    for image in [cache.root_image(), kernel.dir.join("modules.erofs")] {
+        add(&["-drive", &format!("file={},format=raw,readonly=on,if=virtio", image.display())]);
+    }
+    add(&[
+        "-virtfs",
+        &format!("local,path={},mount_tag=checkout,security_model=none,readonly=on,multidevs=remap", machine.checkout.display()),
+    ]);
+    add(&["-virtfs", &format!("local,path={},mount_tag=lab,security_model=none", machine.shared.display())]);
+    add(&["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"]);
+    if machine.interactive {
+        add(&["-chardev", &format!("socket,id=shell,path={}", shell_socket(machine, host).display())]);
+        add(&["-serial", "chardev:shell"]);
+    }
+    add(&["-device", "virtio-serial-pci"]);
+    for (port, name) in ports.iter().zip(["request", "output"]) {
+        add(&["-chardev", &format!("socket,id={name},path={}", port.display())]);
+        add(&["-device", &format!("virtserialport,chardev={name},name={name}")]);
+    }
+    for router in routers {
+        add(&[
+            "-device",
+            // rombar off: the firmware would otherwise look for an option ROM in every router.
+            &format!(
+                r#"{{"driver":"vfio-user-pci","rombar":0,"socket":{{"type":"unix","path":"{}"}}}}"#,
+                router.display()
+            ),
+        ]);
+    }
+    list
+}
+
+/// Where the interactive shell of a host is found.
+pub fn shell_socket(machine: &Machine, host: usize) -> PathBuf {
+    machine.sockets.join(format!("shell-{host}.sock"))
+}
+
+fn read_console(mut console: impl BufRead, mut log: File, host: usize, boot: u32, events: &Sender<Event>) {
+    let mut bytes = Vec::new();
+    while matches!(console.read_until(b'\n', &mut bytes), Ok(length) if length > 0) {
+        let _ = log.write_all(&bytes);
+        let line = String::from_utf8_lossy(&bytes).trim_end().to_owned();
+        bytes.clear();
+        if events.send(Event::Console { host, boot, line }).is_err() {
+            return;
+        }
+    }
+}
+
+fn read_output(port: &UnixListener, host: usize, events: &Sender<Event>) {
+    let Ok((stream, _)) = port.accept() else { return };
+    let mut reader = BufReader::new(stream);
+    let mut bytes = Vec::new();
+    while matches!(reader.read_until(b'\n', &mut bytes), Ok(length) if length > 0) {
+        let line = String::from_utf8_lossy(&bytes).trim_end().to_owned();
+        bytes.clear();
+        if events.send(Event::Output { host, line }).is_err() {
+            return;
+        }
+    }
+}
+
+fn read_requests(port: &UnixListener, host: usize, boot: u32, events: &Sender<Event>) {
+    let Ok((stream, _)) = port.accept() else { return };
+    let Ok(reader) = stream.try_clone() else { return };
+    for line in BufReader::new(reader).lines() {
+        let (Ok(line), Ok(answer)) = (line, stream.try_clone()) else { return };
+        if events.send(Event::Request { host, boot, line, answer }).is_err() {
+            return;
+        }
+    }
+}

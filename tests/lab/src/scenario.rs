@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Scenarios: scripts in `tests/lab/scenarios` that say in their header how they want to be run.
+//!
+//! ```text
+//! # lab: --hosts 3 --rails 1 --timeout 120        options of tests/lab/run
+//! # lab-kernels: 7.3                              only on these; all kernels without the line
+//! ```
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::{bail, Context, Result};
+use clap::Parser;
+
+use crate::cache::Cache;
+use crate::cli::{Cli, Command, Run, Test};
+use crate::run::{checkout, run};
+
+/// A script with what its header asks for.
+#[derive(Debug, PartialEq, Eq)]
+struct Scenario {
+    name: String,
+    path: PathBuf,
+    options: Vec<String>,
+    kernels: Option<Vec<String>>,
+}
+
+impl Scenario {
+    fn parse(path: &Path, text: &str) -> Self {
+        let words = |tag: &str| {
+            text.lines()
+                .take_while(|line| line.starts_with('#'))
+                .find_map(|line| line.strip_prefix(tag))
+                .map(|rest| split(rest))
+        };
+        Self {
+            name: path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+            path: path.to_owned(),
+            options: words("# lab:").unwrap_or_default(),
+            kernels: words("# lab-kernels:"),
+        }
+    }
+
+    /// The command line that runs it on a kernel, the way a person would type it.
+    fn command(&self, kernel: &str) -> Vec<String> {
+        let mut words = vec!["run".to_owned(), "--kernel".to_owned(), kernel.to_owned()];
+        words.extend(self.options.iter().cloned());
+        words.push("--script".to_owned());
+        let path = self.path.strip_prefix(checkout()).unwrap_or(&self.path);
+        words.push(path.display().to_string());
+        words
+    }
+
+    fn options(&self, kernel: &str) -> Result<Run> {
+        let mut words = self.command(kernel);
+        if let Some(path) = words.last_mut() {
+            *path = self.path.display().to_string();
+        }
+        let cli = Cli::try_parse_from(std::iter::once("lab".to_owned()).chain(words))
+            .with_context(|| format!("the '# lab:' line of {} is wrong", self.path.display()))?;
+        match cli.command {
+            Command::Run(options) => Ok(options),
+            _ => bail!("the '# lab:' line of {} holds more than options", self.path.display()),
+        }
+    }
+}
+
+/// Splits like a shell does for plain words and double quotes, which is all that headers need.
+fn split(text: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    for (index, part) in text.split('"').enumerate() {
+        if index % 2 == 1 {
+            words.push(part.to_owned());
+        } else {
+            words.extend(part.split_whitespace().map(str::to_owned));
+        }
+    }
+    words
+}
+
+fn all_scenarios() -> Result<Vec<Scenario>> {
+    let dir = checkout().join("tests/lab/scenarios");
+    let mut paths: Vec<PathBuf> = fs::read_dir(&dir)
+        .with_context(|| format!("cannot read {}", dir.display()))?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.extension().is_some_and(|extension| extension == "sh"))
+        .collect();
+    paths.sort();
+    paths.iter().map(|path| Ok(Scenario::parse(path, &fs::read_to_string(path)?))).collect()
+}
+
+/// Runs the chosen scenarios one after the other and closes with `N passed, N failed`.
+pub fn test(cache: &Cache, options: &Test) -> Result<ExitCode> {
+    let mut chosen = all_scenarios()?;
+    if !options.names.is_empty() {
+        chosen.retain(|scenario| options.names.iter().any(|name| scenario.name.contains(name.as_str())));
+    }
+    let mut jobs = Vec::new();
+    for kernel in cache.kernel_names()? {
+        if !options.kernel.is_empty() && !options.kernel.contains(&kernel) {
+            continue;
+        }
+        for scenario in &chosen {
+            if scenario.kernels.as_ref().is_none_or(|kernels| kernels.contains(&kernel)) {
+                jobs.push((scenario, kernel.clone()));
+            }
+        }
+    }
+    if jobs.is_empty() {
+        bail!("no scenario matches: 'tests/lab/test --list' shows all");
+    }
+    if options.list {
+        for (scenario, kernel) in &jobs {
+            println!("{:24} {kernel}   {}", scenario.name, scenario.options.join(" "));
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let total = jobs.len() * options.repeat as usize;
+    let mut lines = Vec::new();
+    let mut failed = Vec::new();
+    for (number, (scenario, kernel)) in (0..options.repeat).flat_map(|_| &jobs).enumerate() {
+        println!("==== {} on {kernel} ({} of {total})", scenario.name, number + 1);
+        let start = Instant::now();
+        let outcome = run(cache, &scenario.options(kernel)?);
+        let (passed, figures) = match &outcome {
+            Ok(verdict) => {
+                let figures: Vec<String> = verdict.results.iter().map(|(name, value)| format!("{name}={value}")).collect();
+                (verdict.exit_code() == 0, figures.join(" "))
+            }
+            Err(error) => (false, format!("{error:#}")),
+        };
+        let word = if passed { "ok" } else { "FAILED" };
+        let line = format!("{word:6} {:5.1} s  {:24} {kernel}  {figures}", start.elapsed().as_secs_f64(), scenario.name);
+        println!("{line}");
+        lines.push(line);
+        if !passed {
+            failed.push(format!("tests/lab/{}", scenario.command(kernel).join(" ")));
+        }
+    }
+    println!("==== scenarios");
+    for line in lines {
+        println!("{line}");
+    }
+    for command in &failed {
+        println!("repeat alone: {command}");
+    }
+    println!("{} passed, {} failed", total - failed.len(), failed.len());
+    Ok(if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{all_scenarios, Scenario};
+    use std::path::Path;
+
+    #[test]
+    fn header_lines_are_options_of_run() {
+        let text = "#!/bin/bash\n# SPDX\n# lab: --hosts 3 --fault \"0 corrupt=1%\"\n# lab-kernels: 7.3\n\n# lab: --hosts 9\n";
+        let scenario = Scenario::parse(Path::new("/x/chain.sh"), text);
+        assert_eq!(scenario.name, "chain");
+        assert_eq!(scenario.options, ["--hosts", "3", "--fault", "0 corrupt=1%"]);
+        assert_eq!(scenario.kernels, Some(vec!["7.3".to_owned()]));
+        let options = scenario.options("7.3").unwrap();
+        assert_eq!((options.setting.hosts, options.setting.fault), (3, vec!["0 corrupt=1%".to_owned()]));
+    }
+
+    #[test]
+    fn a_wrong_header_names_the_file() {
+        let scenario = Scenario::parse(Path::new("/x/typo.sh"), "# lab: --host 3\n");
+        assert!(format!("{:#}", scenario.options("7.2").unwrap_err()).contains("typo.sh"));
+    }
+
+    #[test]
+    fn every_scenario_of_the_checkout_has_a_good_header() {
+        let scenarios = all_scenarios().unwrap();
+        assert!(!scenarios.is_empty());
+        for scenario in scenarios {
+            scenario.options("7.2").unwrap();
+        }
+    }
+}
