@@ -17,12 +17,27 @@ die() {
 # key FILE... -> a short hash of the contents of the inputs (not of their names or dates)
 key() { cat "$@" | sha256sum | cut -c1-12; }
 
+# end_group PGID: ends a process group and waits until it is gone, so that the next run finds nobody at work. in-root
+# ends with all that runs below it only when it is killed outright: a first process of a namespace is deaf to TERM.
+end_group() {
+	kill -TERM -- "-$1" 2>/dev/null || return 0
+	say "ending the step at work"
+	sleep 2
+	kill -KILL -- "-$1" 2>/dev/null || true
+	while kill -0 -- "-$1" 2>/dev/null; do sleep 0.2; done
+}
+
 # logged NAME COMMAND...: runs a long command with its output in a log, with a sign of life every few seconds.
 logged() {
 	local log=$cache/logs/$1.log what=$1 start=$SECONDS pid
 	shift
+	# In a process group of its own, so that Ctrl-C ends the work and not only its observer.
+	set -m
 	"$@" >"$log" 2>&1 </dev/null &
 	pid=$!
+	set +m
+	trap "end_group $pid" EXIT
+	trap 'exit 130' INT TERM
 	while kill -0 "$pid" 2>/dev/null; do
 		sleep 0.5
 		if [ -t 1 ]; then
@@ -32,7 +47,8 @@ logged() {
 			say "  $what: $(tail -n 1 "$log" | tr -cd '[:print:]' | cut -c1-100)"
 		fi
 	done
-	[ -t 1 ] && printf '\r\033[K'
+	if [ -t 1 ]; then printf '\r\033[K'; fi
+	trap - EXIT INT TERM
 	if ! wait "$pid"; then
 		tail -n 15 "$log" >&2
 		die "step '$what' failed; the lines above are the end of $log. Mend the cause and run 'make lab' again: finished steps are kept"

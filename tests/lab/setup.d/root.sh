@@ -4,10 +4,10 @@
 # root-KEY/          the root itself, used through tests/lab/in-root
 # root-KEY.erofs     what guests boot from: the same files less the toolchain, read-only, so no guest sees a change
 
-# Packages that must come from backports: kernels and QEMU (>= 10.1 is the first with vfio-user-pci), and the
+# Packages that must come from backports: kernels and QEMU (>= 10.1 is the first with vfio-user-pci) with its firmware, and the
 # libraries that objtool of those kernels needs.
-backports_preferences='Package: src:linux src:qemu src:elfutils
-Pin: release a=trixie-backports
+backports_preferences='Package: src:linux src:qemu src:seabios src:elfutils
+Pin: release n=trixie-backports
 Pin-Priority: 900
 '
 

@@ -34,7 +34,12 @@ impl Accelerator {
                 return Ok(if works == "yes" { Self::Kvm } else { Self::Tcg });
             }
         }
-        let works = std::fs::File::options().read(true).write(true).open("/dev/kvm").is_ok() && boots_with_kvm(cache, kernel);
+        let works = std::fs::File::options()
+            .read(true)
+            .write(true)
+            .open("/dev/kvm")
+            .is_ok()
+            && boots_with_kvm(cache, kernel);
         // Only a shortcut for the next run: a cache that cannot be written costs another probe.
         let _ = std::fs::write(&fact, format!("{boot}{}", if works { "yes" } else { "no" }));
         Ok(if works { Self::Kvm } else { Self::Tcg })
@@ -50,11 +55,23 @@ impl Accelerator {
 }
 
 fn boots_with_kvm(cache: &Cache, kernel: &Kernel) -> bool {
-    let Ok(dir) = tempfile::tempdir() else { return false };
+    let Ok(dir) = tempfile::tempdir() else {
+        return false;
+    };
     let console = dir.path().join("console");
     let mut qemu = cache.qemu();
     qemu.args(Accelerator::Kvm.arguments())
-        .args(["-machine", "q35", "-m", "256M", "-nodefaults", "-display", "none", "-no-reboot", "-serial"])
+        .args([
+            "-machine",
+            "q35",
+            "-m",
+            "256M",
+            "-nodefaults",
+            "-display",
+            "none",
+            "-no-reboot",
+            "-serial",
+        ])
         .arg(format!("file:{}", console.display()))
         .arg("-kernel")
         .arg(kernel.dir.join("vmlinuz"))
@@ -64,9 +81,12 @@ fn boots_with_kvm(cache: &Cache, kernel: &Kernel) -> bool {
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null());
-    let Ok(mut child) = qemu.spawn() else { return false };
+    let Ok(mut child) = qemu.spawn() else {
+        return false;
+    };
     wait_at_most(&mut child, PROBE_TIME);
-    std::fs::read(&console).is_ok_and(|text| String::from_utf8_lossy(&text).contains("lab: probe ok"))
+    std::fs::read(&console)
+        .is_ok_and(|text| String::from_utf8_lossy(&text).contains("lab: probe ok"))
 }
 
 fn wait_at_most(child: &mut Child, limit: Duration) {

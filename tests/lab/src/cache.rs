@@ -36,7 +36,10 @@ impl Cache {
         };
         let lab = cache.join("usb4-rxe/lab");
         if !lab.join("stamp").exists() {
-            bail!("there is no finished lab in {}: run 'make lab' first", lab.display());
+            bail!(
+                "there is no finished lab in {}: run 'make lab' first",
+                lab.display()
+            );
         }
         Ok(Self { lab })
     }
@@ -79,7 +82,11 @@ impl Cache {
             let known = self.kernel_names().unwrap_or_default().join(", ");
             format!("the lab has no kernel '{name}': choose one of: {known}")
         })?;
-        Ok(Kernel { name: name.to_owned(), release: release.trim().to_owned(), dir })
+        Ok(Kernel {
+            name: name.to_owned(),
+            release: release.trim().to_owned(),
+            dir,
+        })
     }
 
     /// The root's QEMU as a command. It is started through the root's own dynamic loader, so it needs neither chroot

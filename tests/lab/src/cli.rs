@@ -53,7 +53,7 @@ The exit status is the worst of all guests'. A WARN, BUG, Oops, lockdep or KASAN
 Consoles, kernel logs, outputs and results are kept in the folder named at the end.";
 
 /// Options of `run`.
-#[derive(Args)]
+#[derive(Args, Debug)]
 pub struct Run {
     #[command(flatten)]
     pub setting: Setting,
@@ -75,7 +75,7 @@ pub struct Run {
 }
 
 /// The guests and the cables between them.
-#[derive(Args, Clone)]
+#[derive(Args, Clone, Debug)]
 pub struct Setting {
     /// Kernel series that the guests boot
     #[arg(long, value_name = "NAME", default_value = "7.2")]

@@ -27,10 +27,20 @@ impl Fabric {
     /// # Errors
     ///
     /// When vnhi refuses its arguments: the error carries what it said.
-    pub fn start(topology: &Path, sockets: &Path, faults: &[String], seed: u64, log: &Path) -> Result<Self> {
+    pub fn start(
+        topology: &Path,
+        sockets: &Path,
+        faults: &[String],
+        seed: u64,
+        log: &Path,
+    ) -> Result<Self> {
         let program = std::env::current_exe()?.with_file_name("vnhi");
         let mut command = Command::new(&program);
-        command.args(["serve", "--topology"]).arg(topology).arg("--dir").arg(sockets);
+        command
+            .args(["serve", "--topology"])
+            .arg(topology)
+            .arg("--dir")
+            .arg(sockets);
         command.args(["--seed", &seed.to_string()]);
         for fault in faults {
             command.args(["--fault", fault]);
@@ -40,17 +50,30 @@ impl Fabric {
             .stdout(Stdio::piped())
             .stderr(File::create(log)?)
             .spawn()
-            .with_context(|| format!("cannot start {}: build it with 'cargo build --release'", program.display()))?;
+            .with_context(|| {
+                format!(
+                    "cannot start {}: build it with 'cargo build --release'",
+                    program.display()
+                )
+            })?;
         let mut ready = String::new();
         let stdout = child.stdout.take().context("vnhi has no stdout")?;
         BufReader::new(stdout).read_line(&mut ready)?;
         if ready.is_empty() {
             let _ = child.wait();
-            bail!("the fabric did not start: {}", std::fs::read_to_string(log)?.trim());
+            bail!(
+                "the fabric did not start: {}",
+                std::fs::read_to_string(log)?.trim()
+            );
         }
-        let control = UnixStream::connect(sockets.join("control.sock")).context("cannot reach the fabric's control socket")?;
+        let control = UnixStream::connect(sockets.join("control.sock"))
+            .context("cannot reach the fabric's control socket")?;
         control.set_read_timeout(Some(ANSWER_TIME))?;
-        Ok(Self { child, sockets: sockets.to_owned(), control: BufReader::new(control) })
+        Ok(Self {
+            child,
+            sockets: sockets.to_owned(),
+            control: BufReader::new(control),
+        })
     }
 
     /// The vfio-user socket of a host router.
@@ -62,7 +85,9 @@ impl Fabric {
     pub fn command(&mut self, command: &str) -> Result<String> {
         writeln!(self.control.get_mut(), "{command}")?;
         let mut answer = String::new();
-        self.control.read_line(&mut answer).with_context(|| format!("the fabric gave no answer to '{command}'"))?;
+        self.control
+            .read_line(&mut answer)
+            .with_context(|| format!("the fabric gave no answer to '{command}'"))?;
         Ok(answer.trim_end().to_owned())
     }
 }

@@ -45,11 +45,16 @@ pub struct Machine {
 /// What a guest's threads report; `boot` tells a restarted guest from its predecessor.
 pub enum Event {
     /// A console line.
-    Console { host: usize, boot: u32, line: String },
+    Console { host: usize, line: String },
     /// A line that the script wrote.
     Output { host: usize, line: String },
     /// A request line, and where the answer goes.
-    Request { host: usize, boot: u32, line: String, answer: UnixStream },
+    Request {
+        host: usize,
+        boot: u32,
+        line: String,
+        answer: UnixStream,
+    },
     /// QEMU has ended.
     Exit { host: usize, boot: u32 },
     /// Somebody wants the whole run to end.
@@ -72,7 +77,8 @@ impl Guest {
         console: &Path,
         events: &Sender<Event>,
     ) -> Result<Self> {
-        let ports = ["request", "output"].map(|name| machine.sockets.join(format!("{name}-{host}.{boot}.sock")));
+        let ports = ["request", "output"]
+            .map(|name| machine.sockets.join(format!("{name}-{host}.{boot}.sock")));
         let requests = UnixListener::bind(&ports[0])?;
         let output = UnixListener::bind(&ports[1])?;
         let mut qemu = cache.qemu();
@@ -81,8 +87,15 @@ impl Guest {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             // QEMU's own complaints belong with the console they explain.
-            .stderr(File::options().create(true).append(true).open(console.with_extension("qemu"))?);
-        let mut child = qemu.spawn().context("cannot start QEMU from the lab root: run 'make lab'")?;
+            .stderr(
+                File::options()
+                    .create(true)
+                    .append(true)
+                    .open(console.with_extension("qemu"))?,
+            );
+        let mut child = qemu
+            .spawn()
+            .context("cannot start QEMU from the lab root: run 'make lab'")?;
         let stdout = child.stdout.take().context("QEMU has no stdout")?;
         let log = File::options().create(true).append(true).open(console)?;
         let events = events.clone();
@@ -91,7 +104,7 @@ impl Guest {
             std::thread::scope(|scope| {
                 scope.spawn(|| read_requests(&requests, host, boot, events));
                 scope.spawn(|| read_output(&output, host, events));
-                read_console(BufReader::new(stdout), log, host, boot, events);
+                read_console(BufReader::new(stdout), log, host, events);
                 // A QEMU that ended before it connected must not leave its readers waiting for it.
                 for port in &ports {
                     let _ = UnixStream::connect(port);
@@ -111,7 +124,14 @@ impl Drop for Guest {
 }
 
 /// QEMU's arguments for one guest. Guest memory is a shared memfd, since the fabric reads and writes it by itself.
-fn arguments(cache: &Cache, machine: &Machine, host: usize, boot: u32, ports: &[PathBuf; 2], routers: &[PathBuf]) -> Vec<String> {
+fn arguments(
+    cache: &Cache,
+    machine: &Machine,
+    host: usize,
+    boot: u32,
+    ports: &[PathBuf; 2],
+    routers: &[PathBuf],
+) -> Vec<String> {
     let kernel = &machine.kernel;
     let append = format!(
         "console=ttyS0 panic=-1 lab.host={host} lab.hosts={} lab.kernel={} lab.boot={boot} lab.shell={} {}",
@@ -122,30 +142,77 @@ fn arguments(cache: &Cache, machine: &Machine, host: usize, boot: u32, ports: &[
     );
     let mut list: Vec<String> = Vec::new();
     let mut add = |words: &[&str]| list.extend(words.iter().map(|&word| word.to_owned()));
-    add(&["-name", &format!("host{host}"), "-nodefaults", "-display", "none", "-no-reboot"]);
-    add(&["-machine", "q35,memory-backend=memory,vmport=off,hpet=off", "-smp", &machine.cpus.to_string()]);
+    add(&[
+        "-name",
+        &format!("host{host}"),
+        "-nodefaults",
+        "-display",
+        "none",
+        "-no-reboot",
+    ]);
+    add(&[
+        "-machine",
+        "q35,memory-backend=memory,vmport=off,hpet=off",
+        "-smp",
+        &machine.cpus.to_string(),
+    ]);
     add(&["-m", &format!("{}M", machine.memory)]);
-    add(&["-object", &format!("memory-backend-memfd,id=memory,size={}M,share=on", machine.memory)]);
+    add(&[
+        "-object",
+        &format!(
+            "memory-backend-memfd,id=memory,size={}M,share=on",
+            machine.memory
+        ),
+    ]);
     add(&["-kernel", &kernel.dir.join("vmlinuz").display().to_string()]);
     add(&["-initrd", &kernel.dir.join("initrd").display().to_string()]);
     add(&["-append", &append]);
     for image in [cache.root_image(), kernel.dir.join("modules.erofs")] {
-        add(&["-drive", &format!("file={},format=raw,readonly=on,if=virtio", image.display())]);
+        add(&[
+            "-drive",
+            &format!("file={},format=raw,readonly=on,if=virtio", image.display()),
+        ]);
     }
     add(&[
         "-virtfs",
-        &format!("local,path={},mount_tag=checkout,security_model=none,readonly=on,multidevs=remap", machine.checkout.display()),
+        &format!(
+            "local,path={},mount_tag=checkout,security_model=none,readonly=on,multidevs=remap",
+            machine.checkout.display()
+        ),
     ]);
-    add(&["-virtfs", &format!("local,path={},mount_tag=lab,security_model=none", machine.shared.display())]);
-    add(&["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"]);
+    add(&[
+        "-virtfs",
+        &format!(
+            "local,path={},mount_tag=lab,security_model=none",
+            machine.shared.display()
+        ),
+    ]);
+    add(&[
+        "-chardev",
+        "stdio,id=console,signal=off",
+        "-serial",
+        "chardev:console",
+    ]);
     if machine.interactive {
-        add(&["-chardev", &format!("socket,id=shell,path={}", shell_socket(machine, host).display())]);
+        add(&[
+            "-chardev",
+            &format!(
+                "socket,id=shell,path={}",
+                shell_socket(machine, host).display()
+            ),
+        ]);
         add(&["-serial", "chardev:shell"]);
     }
     add(&["-device", "virtio-serial-pci"]);
     for (port, name) in ports.iter().zip(["request", "output"]) {
-        add(&["-chardev", &format!("socket,id={name},path={}", port.display())]);
-        add(&["-device", &format!("virtserialport,chardev={name},name={name}")]);
+        add(&[
+            "-chardev",
+            &format!("socket,id={name},path={}", port.display()),
+        ]);
+        add(&[
+            "-device",
+            &format!("virtserialport,chardev={name},name={name}"),
+        ]);
     }
     for router in routers {
         add(&[
@@ -165,20 +232,22 @@ pub fn shell_socket(machine: &Machine, host: usize) -> PathBuf {
     machine.sockets.join(format!("shell-{host}.sock"))
 }
 
-fn read_console(mut console: impl BufRead, mut log: File, host: usize, boot: u32, events: &Sender<Event>) {
+fn read_console(mut console: impl BufRead, mut log: File, host: usize, events: &Sender<Event>) {
     let mut bytes = Vec::new();
     while matches!(console.read_until(b'\n', &mut bytes), Ok(length) if length > 0) {
         let _ = log.write_all(&bytes);
         let line = String::from_utf8_lossy(&bytes).trim_end().to_owned();
         bytes.clear();
-        if events.send(Event::Console { host, boot, line }).is_err() {
+        if events.send(Event::Console { host, line }).is_err() {
             return;
         }
     }
 }
 
 fn read_output(port: &UnixListener, host: usize, events: &Sender<Event>) {
-    let Ok((stream, _)) = port.accept() else { return };
+    let Ok((stream, _)) = port.accept() else {
+        return;
+    };
     let mut reader = BufReader::new(stream);
     let mut bytes = Vec::new();
     while matches!(reader.read_until(b'\n', &mut bytes), Ok(length) if length > 0) {
@@ -191,11 +260,25 @@ fn read_output(port: &UnixListener, host: usize, events: &Sender<Event>) {
 }
 
 fn read_requests(port: &UnixListener, host: usize, boot: u32, events: &Sender<Event>) {
-    let Ok((stream, _)) = port.accept() else { return };
-    let Ok(reader) = stream.try_clone() else { return };
+    let Ok((stream, _)) = port.accept() else {
+        return;
+    };
+    let Ok(reader) = stream.try_clone() else {
+        return;
+    };
     for line in BufReader::new(reader).lines() {
-        let (Ok(line), Ok(answer)) = (line, stream.try_clone()) else { return };
-        if events.send(Event::Request { host, boot, line, answer }).is_err() {
+        let (Ok(line), Ok(answer)) = (line, stream.try_clone()) else {
+            return;
+        };
+        if events
+            .send(Event::Request {
+                host,
+                boot,
+                line,
+                answer,
+            })
+            .is_err()
+        {
             return;
         }
     }

@@ -52,7 +52,8 @@ const HARMLESS: &[&str] = &[
 
 /// True when the line is one that fails a run.
 pub fn is_trouble(line: &str) -> bool {
-    TROUBLE.iter().any(|sign| line.contains(sign)) && !HARMLESS.iter().any(|known| line.contains(known))
+    TROUBLE.iter().any(|sign| line.contains(sign))
+        && !HARMLESS.iter().any(|known| line.contains(known))
 }
 
 #[cfg(test)]

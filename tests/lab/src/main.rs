@@ -40,7 +40,9 @@ fn dispatch(command: cli::Command) -> anyhow::Result<ExitCode> {
             let code = verdict.exit_code();
             match (verdict.status, verdict.troubles.len()) {
                 (0, 0) => println!("lab: PASS"),
-                (status, troubles) => println!("lab: FAIL: worst status {status}, {troubles} trouble(s)"),
+                (status, troubles) => {
+                    println!("lab: FAIL: worst status {status}, {troubles} trouble(s)")
+                }
             }
             Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)))
         }

@@ -33,7 +33,9 @@ impl Request {
         let rest = rest.trim();
         let host = || match rest.parse::<usize>() {
             Ok(host) if (1..=hosts).contains(&host) => Ok(host),
-            _ => Err(format!("'{verb}' wants a host from 1 to {hosts}, not '{rest}'")),
+            _ => Err(format!(
+                "'{verb}' wants a host from 1 to {hosts}, not '{rest}'"
+            )),
         };
         let words = || {
             if rest.is_empty() {
@@ -83,9 +85,21 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused_with_a_reason() {
-        for line in ["", "kill 3", "kill x", "boot 0", "barrier", "done", "result speed", "format c:"] {
+        for line in [
+            "",
+            "kill 3",
+            "kill x",
+            "boot 0",
+            "barrier",
+            "done",
+            "result speed",
+            "format c:",
+        ] {
             let reason = Request::parse(line, 2).unwrap_err();
-            assert!(!reason.is_empty() && !reason.contains('\n'), "{line}: {reason}");
+            assert!(
+                !reason.is_empty() && !reason.contains('\n'),
+                "{line}: {reason}"
+            );
         }
     }
 }

@@ -34,10 +34,14 @@ impl Scenario {
             text.lines()
                 .take_while(|line| line.starts_with('#'))
                 .find_map(|line| line.strip_prefix(tag))
-                .map(|rest| split(rest))
+                .map(split)
         };
         Self {
-            name: path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+            name: path
+                .file_stem()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned(),
             path: path.to_owned(),
             options: words("# lab:").unwrap_or_default(),
             kernels: words("# lab-kernels:"),
@@ -63,7 +67,10 @@ impl Scenario {
             .with_context(|| format!("the '# lab:' line of {} is wrong", self.path.display()))?;
         match cli.command {
             Command::Run(options) => Ok(options),
-            _ => bail!("the '# lab:' line of {} holds more than options", self.path.display()),
+            _ => bail!(
+                "the '# lab:' line of {} holds more than options",
+                self.path.display()
+            ),
         }
     }
 }
@@ -89,14 +96,22 @@ fn all_scenarios() -> Result<Vec<Scenario>> {
         .filter(|path| path.extension().is_some_and(|extension| extension == "sh"))
         .collect();
     paths.sort();
-    paths.iter().map(|path| Ok(Scenario::parse(path, &fs::read_to_string(path)?))).collect()
+    paths
+        .iter()
+        .map(|path| Ok(Scenario::parse(path, &fs::read_to_string(path)?)))
+        .collect()
 }
 
 /// Runs the chosen scenarios one after the other and closes with `N passed, N failed`.
 pub fn test(cache: &Cache, options: &Test) -> Result<ExitCode> {
     let mut chosen = all_scenarios()?;
     if !options.names.is_empty() {
-        chosen.retain(|scenario| options.names.iter().any(|name| scenario.name.contains(name.as_str())));
+        chosen.retain(|scenario| {
+            options
+                .names
+                .iter()
+                .any(|name| scenario.name.contains(name.as_str()))
+        });
     }
     let mut jobs = Vec::new();
     for kernel in cache.kernel_names()? {
@@ -104,7 +119,11 @@ pub fn test(cache: &Cache, options: &Test) -> Result<ExitCode> {
             continue;
         }
         for scenario in &chosen {
-            if scenario.kernels.as_ref().is_none_or(|kernels| kernels.contains(&kernel)) {
+            if scenario
+                .kernels
+                .as_ref()
+                .is_none_or(|kernels| kernels.contains(&kernel))
+            {
                 jobs.push((scenario, kernel.clone()));
             }
         }
@@ -114,7 +133,11 @@ pub fn test(cache: &Cache, options: &Test) -> Result<ExitCode> {
     }
     if options.list {
         for (scenario, kernel) in &jobs {
-            println!("{:24} {kernel}   {}", scenario.name, scenario.options.join(" "));
+            println!(
+                "{:24} {kernel}   {}",
+                scenario.name,
+                scenario.options.join(" ")
+            );
         }
         return Ok(ExitCode::SUCCESS);
     }
@@ -122,18 +145,30 @@ pub fn test(cache: &Cache, options: &Test) -> Result<ExitCode> {
     let mut lines = Vec::new();
     let mut failed = Vec::new();
     for (number, (scenario, kernel)) in (0..options.repeat).flat_map(|_| &jobs).enumerate() {
-        println!("==== {} on {kernel} ({} of {total})", scenario.name, number + 1);
+        println!(
+            "==== {} on {kernel} ({} of {total})",
+            scenario.name,
+            number + 1
+        );
         let start = Instant::now();
         let outcome = run(cache, &scenario.options(kernel)?);
         let (passed, figures) = match &outcome {
             Ok(verdict) => {
-                let figures: Vec<String> = verdict.results.iter().map(|(name, value)| format!("{name}={value}")).collect();
+                let figures: Vec<String> = verdict
+                    .results
+                    .iter()
+                    .map(|(name, value)| format!("{name}={value}"))
+                    .collect();
                 (verdict.exit_code() == 0, figures.join(" "))
             }
             Err(error) => (false, format!("{error:#}")),
         };
         let word = if passed { "ok" } else { "FAILED" };
-        let line = format!("{word:6} {:5.1} s  {:24} {kernel}  {figures}", start.elapsed().as_secs_f64(), scenario.name);
+        let line = format!(
+            "{word:6} {:5.1} s  {:24} {kernel}  {figures}",
+            start.elapsed().as_secs_f64(),
+            scenario.name
+        );
         println!("{line}");
         lines.push(line);
         if !passed {
@@ -148,7 +183,11 @@ pub fn test(cache: &Cache, options: &Test) -> Result<ExitCode> {
         println!("repeat alone: {command}");
     }
     println!("{} passed, {} failed", total - failed.len(), failed.len());
-    Ok(if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if failed.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 #[cfg(test)]
@@ -161,10 +200,16 @@ mod tests {
         let text = "#!/bin/bash\n# SPDX\n# lab: --hosts 3 --fault \"0 corrupt=1%\"\n# lab-kernels: 7.3\n\n# lab: --hosts 9\n";
         let scenario = Scenario::parse(Path::new("/x/chain.sh"), text);
         assert_eq!(scenario.name, "chain");
-        assert_eq!(scenario.options, ["--hosts", "3", "--fault", "0 corrupt=1%"]);
+        assert_eq!(
+            scenario.options,
+            ["--hosts", "3", "--fault", "0 corrupt=1%"]
+        );
         assert_eq!(scenario.kernels, Some(vec!["7.3".to_owned()]));
         let options = scenario.options("7.3").unwrap();
-        assert_eq!((options.setting.hosts, options.setting.fault), (3, vec!["0 corrupt=1%".to_owned()]));
+        assert_eq!(
+            (options.setting.hosts, options.setting.fault),
+            (3, vec!["0 corrupt=1%".to_owned()])
+        );
     }
 
     #[test]

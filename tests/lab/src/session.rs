@@ -104,7 +104,15 @@ impl<'a> Session<'a> {
         sender: Sender<Event>,
         verbose: bool,
     ) -> Self {
-        let hosts = routers.iter().map(|_| Host { stage: Stage::Off, boot: 0, guest: None, last_lines: VecDeque::new() }).collect();
+        let hosts = routers
+            .iter()
+            .map(|_| Host {
+                stage: Stage::Off,
+                boot: 0,
+                guest: None,
+                last_lines: VecDeque::new(),
+            })
+            .collect();
         Self {
             cache,
             machine,
@@ -130,7 +138,11 @@ impl<'a> Session<'a> {
     /// Handles events until all scripts have ended, somebody interrupts, or the time limit is over.
     pub fn run(mut self, events: &Receiver<Event>, limit: Duration) -> Verdict {
         let deadline = Instant::now() + limit;
-        while !self.hosts.iter().all(|host| matches!(host.stage, Stage::Off | Stage::Done(_))) {
+        while !self
+            .hosts
+            .iter()
+            .all(|host| matches!(host.stage, Stage::Off | Stage::Done(_)))
+        {
             match events.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
                 Ok(Event::Interrupt) => {
                     self.verdict.status = 130;
@@ -151,15 +163,28 @@ impl<'a> Session<'a> {
         let entry = &mut self.hosts[host - 1];
         entry.boot += 1;
         let console = self.out.join(format!("console.{host}.{}", entry.boot));
-        entry.guest = Some(Guest::boot(self.cache, self.machine, host, entry.boot, &self.routers[host - 1], &console, &self.sender)?);
+        entry.guest = Some(Guest::boot(
+            self.cache,
+            self.machine,
+            host,
+            entry.boot,
+            &self.routers[host - 1],
+            &console,
+            &self.sender,
+        )?);
         entry.stage = Stage::Booting;
         Ok(())
     }
 
     fn handle(&mut self, event: Event) {
         match event {
-            Event::Console { host, line, .. } => self.console(host, line),
-            Event::Request { host, boot, line, mut answer } => {
+            Event::Console { host, line } => self.console(host, line),
+            Event::Request {
+                host,
+                boot,
+                line,
+                mut answer,
+            } => {
                 if self.hosts[host - 1].boot == boot {
                     let text = match Request::parse(&line, self.hosts.len()) {
                         Ok(request) => self.answer(host, request),
@@ -174,7 +199,11 @@ impl<'a> Session<'a> {
                 self.exits += 1;
                 let entry = &mut self.hosts[host - 1];
                 if entry.boot == boot && matches!(entry.stage, Stage::Booting | Stage::Running) {
-                    let what = if entry.stage == Stage::Booting { "while booting" } else { "while its script ran" };
+                    let what = if entry.stage == Stage::Booting {
+                        "while booting"
+                    } else {
+                        "while its script ran"
+                    };
                     entry.stage = Stage::Off;
                     self.trouble(host, format!("the guest ended {what}"));
                     self.show_last_lines(host);
@@ -202,14 +231,20 @@ impl<'a> Session<'a> {
         println!("host{host}: {line}");
         let path = self.out.join(format!("output.{host}"));
         // The line was shown: a full disk must not end the run.
-        let _ = File::options().create(true).append(true).open(path).and_then(|mut file| writeln!(file, "{line}"));
+        let _ = File::options()
+            .create(true)
+            .append(true)
+            .open(path)
+            .and_then(|mut file| writeln!(file, "{line}"));
     }
 
     fn answer(&mut self, host: usize, request: Request) -> String {
         match request {
             Request::Up => {
                 self.hosts[host - 1].stage = Stage::Running;
-                if self.hosts.iter().all(|host| host.stage != Stage::Booting) && self.verdict.boot_time.is_zero() {
+                if self.hosts.iter().all(|host| host.stage != Stage::Booting)
+                    && self.verdict.boot_time.is_zero()
+                {
                     self.verdict.boot_time = self.started.elapsed();
                 }
                 "ok".into()
@@ -225,7 +260,12 @@ impl<'a> Session<'a> {
             Request::Barrier(name) => {
                 let here = self.barriers.entry(name).or_default();
                 here.insert(host);
-                if here.len() == self.hosts.len() { "ok open" } else { "ok shut" }.into()
+                if here.len() == self.hosts.len() {
+                    "ok open"
+                } else {
+                    "ok shut"
+                }
+                .into()
             }
             Request::Fabric(command) => match self.fabric.command(&command) {
                 Ok(answer) => answer,
@@ -277,8 +317,15 @@ impl<'a> Session<'a> {
         for host in 1..=self.hosts.len() {
             let stage = self.hosts[host - 1].stage;
             if matches!(stage, Stage::Booting | Stage::Running) {
-                let what = if stage == Stage::Booting { "still booting" } else { "script still running" };
-                self.trouble(host, format!("{what} at the time limit of {} s", limit.as_secs()));
+                let what = if stage == Stage::Booting {
+                    "still booting"
+                } else {
+                    "script still running"
+                };
+                self.trouble(
+                    host,
+                    format!("{what} at the time limit of {} s", limit.as_secs()),
+                );
                 self.show_last_lines(host);
             }
         }

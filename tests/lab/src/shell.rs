@@ -27,15 +27,29 @@ const ESCAPE: u8 = 0x1d;
 
 /// Boots the guests and hands the terminal to their shells.
 pub fn shell(cache: &Cache, setting: &Setting) -> Result<ExitCode> {
-    anyhow::ensure!(isatty(std::io::stdin()), "a shell needs a terminal: for scripts use tests/lab/run");
+    anyhow::ensure!(
+        isatty(std::io::stdin()),
+        "a shell needs a terminal: for scripts use tests/lab/run"
+    );
     let out = checkout().join("out/lab/shell");
     let (stage, fabric) = prepare(cache, setting, &out, true)?;
     let listeners = (1..=stage.machine.hosts)
         .map(|host| Ok(UnixListener::bind(shell_socket(&stage.machine, host))?))
         .collect::<Result<Vec<_>>>()?;
-    let mut session = Session::new(cache, &stage.machine, fabric, stage.routers.clone(), out, stage.sender.clone(), false);
+    let mut session = Session::new(
+        cache,
+        &stage.machine,
+        fabric,
+        stage.routers.clone(),
+        out,
+        stage.sender.clone(),
+        false,
+    );
     session.power_on()?;
-    println!("lab: booting {} guests; Ctrl-] then 1..{} changes the guest, Ctrl-] q ends all", stage.machine.hosts, stage.machine.hosts);
+    println!(
+        "lab: booting {} guests; Ctrl-] then 1..{} changes the guest, Ctrl-] q ends all",
+        stage.machine.hosts, stage.machine.hosts
+    );
     println!("lab: inside, 'lab help' shows faults and cables; consoles and kernel logs are in out/lab/shell");
     let sender = stage.sender.clone();
     let terminal = std::thread::spawn(move || {
@@ -44,7 +58,9 @@ pub fn shell(cache: &Cache, setting: &Setting) -> Result<ExitCode> {
         outcome
     });
     session.run(&stage.events, Duration::from_secs(u64::from(u32::MAX)));
-    terminal.join().map_err(|_| anyhow::anyhow!("the terminal's thread failed"))??;
+    terminal
+        .join()
+        .map_err(|_| anyhow::anyhow!("the terminal's thread failed"))??;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -69,8 +85,10 @@ impl Drop for RawTerminal {
 }
 
 fn attach(listeners: &[UnixListener]) -> Result<()> {
-    let mut shells =
-        listeners.iter().map(|listener| Ok(listener.accept().context("a guest did not start")?.0)).collect::<Result<Vec<UnixStream>>>()?;
+    let mut shells = listeners
+        .iter()
+        .map(|listener| Ok(listener.accept().context("a guest did not start")?.0))
+        .collect::<Result<Vec<UnixStream>>>()?;
     let mut keyboard = File::from(std::io::stdin().as_fd().try_clone_to_owned()?);
     let _raw = RawTerminal::new()?;
     let mut current = 0;
