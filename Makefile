@@ -19,6 +19,7 @@ test-host: lint ## Tests that need no guest
 
 .PHONY: test-lab
 test-lab: lab ## Scenarios in guests (needs the lab)
+	@tests/lab/probe-module/build
 	@tests/lab/test
 
 # A distribution's cargo may come without rustfmt and clippy: then there is nothing to check with.
