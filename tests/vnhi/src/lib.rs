@@ -2,5 +2,9 @@
 
 //! A virtual USB4 fabric.
 
+pub mod line_socket;
 pub mod pci;
+pub mod poller;
+pub mod socket_path;
+pub mod values;
 pub mod vfio_user;
