@@ -8,6 +8,8 @@ use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 
+use crate::poller::Interest;
+
 /// Longest command line.
 const MAX_LINE: usize = 4096;
 /// Answers that may wait for a client that does not read them.
@@ -67,10 +69,14 @@ impl LineClient {
         self.flush()
     }
 
-    /// Whether answers wait for the socket to take them.
+    /// What to wait for before the next [`serve`](Self::serve).
     #[must_use]
-    pub fn wants_output(&self) -> bool {
-        !self.unsent.is_empty()
+    pub fn interest(&self) -> Interest {
+        if self.unsent.is_empty() {
+            Interest::Input
+        } else {
+            Interest::Output
+        }
     }
 
     fn receive(&mut self) -> Result<(), ()> {
@@ -176,7 +182,7 @@ mod tests {
                 long.clone()
             });
         }
-        assert!(client.wants_output());
+        assert_eq!(client.interest(), Interest::Output);
         assert!(served < 20, "{served}");
         let mut total = 0;
         for _ in 0..1000 {

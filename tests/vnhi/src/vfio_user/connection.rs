@@ -11,9 +11,7 @@ use rustix::net::{send, SendFlags};
 use super::device::{Backend, Device};
 use super::receive::{Inbox, Received};
 use super::reply::Outbox;
-
-/// Replies that may wait for a client that does not read them. With more, nothing is received until it does.
-const MAX_UNSENT: usize = 256 * 1024;
+use crate::poller::Interest;
 
 /// Whether a connection goes on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,7 +43,8 @@ impl Connection {
 
     /// Receives once, serves every whole message, and sends the replies.
     pub fn serve(&mut self, device: &mut Device, backend: &mut dyn Backend) -> State {
-        if !self.wants_input() {
+        if !self.outbox.is_empty() {
+            // The client does not read its replies: it gets no more of them until it does.
             return self.flush();
         }
         match self.inbox.receive(&self.socket) {
@@ -77,16 +76,14 @@ impl Connection {
         State::Open
     }
 
-    /// Whether replies wait for the socket to take them.
+    /// What to wait for before the next [`serve`](Self::serve).
     #[must_use]
-    pub fn wants_output(&self) -> bool {
-        !self.outbox.is_empty()
-    }
-
-    /// Whether the client reads its replies, so that more commands are welcome.
-    #[must_use]
-    pub fn wants_input(&self) -> bool {
-        self.outbox.bytes().len() < MAX_UNSENT
+    pub fn interest(&self) -> Interest {
+        if self.outbox.is_empty() {
+            Interest::Input
+        } else {
+            Interest::Output
+        }
     }
 }
 
