@@ -5,12 +5,16 @@
 //! The model is [`fabric`] and what it is made of: no sockets, no clock, no threads. Around it, [`server`] has all of these: [`vfio_user`] and [`pci`] towards the machines,
 //! [`line_socket`] and [`command_line`] towards people, [`taps`] for captures.
 
+pub mod cable;
 pub mod command;
 pub mod command_line;
+pub mod control;
 pub mod counters;
 pub mod fabric;
+pub mod fault;
 pub mod line_socket;
 pub mod memory;
+pub mod nhi;
 pub mod pci;
 pub mod poller;
 pub mod port;
