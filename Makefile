@@ -37,6 +37,10 @@ lab: ## Make the lab: Debian root, QEMU, stock kernels (2 to 4 minutes once, the
 lab-update: ## Look for newer patch levels of the stock kernels
 	@tests/lab/setup --update
 
+.PHONY: lab-prune
+lab-prune: ## Remove what earlier versions of the lab left in the cache
+	@tests/lab/setup --prune
+
 .PHONY: lab-shell
 lab-shell: lab ## Work in two guests by hand
 	@tests/lab/shell --no-module

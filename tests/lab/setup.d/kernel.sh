@@ -75,12 +75,24 @@ prepare_tree() {
 	echo "+${release#*+}" >"$build/localversion" || return
 	in_root make -C "$build" -j "$(nproc)" CROSS_COMPILE=x86_64-linux-gnu- olddefconfig modules_prepare || return
 	cp "$dir/packages/usr/src/linux-headers-$release/Module.symvers" "$build/Module.symvers" || return
+	same_configuration "$dir/packages/usr/lib/modules/$release/config" "$build/.config" || return
 	[ "$(cat "$build/include/config/kernel.release")" = "$release" ] || {
 		echo "prepared tree says $(cat "$build/include/config/kernel.release"), the stock kernel $release"
 		return 1
 	}
 	[ -e "$build/rust/libkernel.rmeta" ] || {
 		echo "prepared tree has no rust/libkernel.rmeta: this kernel was configured without CONFIG_RUST"
+		return 1
+	}
+}
+
+# Every option that the stock kernel has must have come through olddefconfig. One that did not (a missing pahole takes
+# CONFIG_DEBUG_INFO_BTF away, say) changes struct module, and no module built here would load.
+same_configuration() {
+	local lost
+	lost=$(grep '^CONFIG_' "$1" | grep -vE '^CONFIG_(CC_VERSION_TEXT|PAHOLE_VERSION)=' | grep -vxFf "$2")
+	[ -z "$lost" ] || {
+		echo "the prepared tree lost options of the stock kernel, so a tool is missing in tests/lab/packages:" $lost
 		return 1
 	}
 }
@@ -110,7 +122,7 @@ setup_kernel() {
 	local series=$1 release dir inputs
 	inputs=$({
 		cat "$lab/setup.d/kernel.sh" "$lab/guest/initramfs"
-		in_root sh -c 'gcc --version; rustc --version' # a tree is of use to the compilers that prepared it
+		in_root sh -c 'gcc --version; rustc --version; pahole --version' # a tree is of use to the compilers that prepared it
 	} | key)
 	release=$(cat "$cache/lab/release-$series" 2>/dev/null || true)
 	if [ -z "$release" ]; then
