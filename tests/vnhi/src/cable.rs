@@ -124,14 +124,19 @@ impl Pipe {
         gate
     }
 
+    /// Counts a frame of so many bytes that enters.
+    pub fn count(&mut self, length: usize) {
+        self.counters.frames += 1;
+        self.counters.bytes += u64::try_from(length).unwrap_or(0);
+    }
+
     /// A frame of so many bytes enters: counts it, and takes its time under a rate limit.
     pub fn enter(&mut self, now: Time, length: usize) {
-        self.counters.frames += 1;
-        let length = u64::try_from(length).unwrap_or(u64::MAX);
-        self.counters.bytes += length;
+        self.count(length);
         if let Some(cap) = self.faults.cap {
             let earliest = Time::ZERO + (now - (Time::ZERO + LATENESS));
-            let nanos = u128::from(length) * 8 * 1_000_000_000 / u128::from(cap.max(1));
+            let bits = u128::try_from(length).unwrap_or(0) * 8;
+            let nanos = bits * 1_000_000_000 / u128::from(cap.max(1));
             let time = Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
             self.busy_until = self.busy_until.max(earliest) + time;
         }
@@ -143,8 +148,11 @@ impl Pipe {
         self.queue.is_empty() && self.faults.delay.is_zero() && !self.faults.stall
     }
 
-    /// Puts a frame on the way.
-    pub fn push(&mut self, now: Time, content: Content, payload: Vec<u8>) {
+    /// Puts a frame on the way, if there is room for it.
+    pub fn push(&mut self, now: Time, content: Content, payload: Vec<u8>) -> bool {
+        if self.bytes > MAX_BYTES {
+            return false;
+        }
         let due = now + self.faults.delay;
         // The delay may have become shorter: order is kept.
         let due = self.queue.back().map_or(due, |last| last.due.max(due));
@@ -155,6 +163,7 @@ impl Pipe {
             payload,
             due,
         });
+        true
     }
 
     /// Takes the next frame that has arrived.
@@ -268,6 +277,12 @@ impl Cable {
     #[must_use]
     pub fn is_up(&self) -> bool {
         self.link == Link::Up
+    }
+
+    /// The training time is over.
+    #[must_use]
+    pub fn trained(&self, now: Time) -> bool {
+        matches!(self.link, Link::Training(until) if until <= now)
     }
 
     /// Speed of a lane. A generation 4 link has two lanes or is none.

@@ -144,6 +144,8 @@ pub struct DirectionCounters {
     pub corrupted: u64,
     /// Changed in one bit by the flip fault.
     pub flipped: u64,
+    /// Lost because the far end had no path for their HopID.
+    pub no_path: u64,
     /// Lost because the cable was pulled while they were on it.
     pub unplugged: u64,
     /// On the cable now.

@@ -22,6 +22,15 @@ impl fmt::Display for BadAddress {
 
 impl std::error::Error for BadAddress {}
 
+/// Which end of a copy could not be reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CopyError {
+    /// Where the bytes are.
+    Source,
+    /// Where they go.
+    Target,
+}
+
 /// Why a window was not mapped or unmapped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MapError {
@@ -170,6 +179,10 @@ impl Memory {
     ///
     /// When part of it is not mapped.
     pub fn read(&self, mut address: u64, mut data: &mut [u8]) -> Result<(), BadAddress> {
+        if let Ok(piece) = self.readable(address, data.len()) {
+            piece.copy_to(data);
+            return Ok(());
+        }
         while !data.is_empty() {
             let (now, later) = data.split_at_mut(self.reach(address, data.len()));
             self.readable(address, now.len())?.copy_to(now);
@@ -185,6 +198,10 @@ impl Memory {
     ///
     /// When part of it is not mapped or not writable.
     pub fn write(&self, mut address: u64, mut data: &[u8]) -> Result<(), BadAddress> {
+        if let Ok(piece) = self.writable(address, data.len()) {
+            piece.copy_from(data);
+            return Ok(());
+        }
         while !data.is_empty() {
             let (now, later) = data.split_at(self.reach(address, data.len()));
             self.writable(address, now.len())?.copy_from(now);
@@ -192,6 +209,27 @@ impl Memory {
             data = later;
         }
         Ok(())
+    }
+
+    /// Copies into another machine's memory, or within the same.
+    ///
+    /// # Errors
+    ///
+    /// When one of the ranges is not mapped, or the target not writable.
+    pub fn copy(
+        &self,
+        from: u64,
+        target: &Self,
+        to: u64,
+        length: usize,
+    ) -> Result<(), CopyError> {
+        if let (Ok(from), Ok(to)) = (self.readable(from, length), target.writable(to, length)) {
+            from.copy_to_volatile_slice(to);
+            return Ok(());
+        }
+        let mut bytes = vec![0; length];
+        self.read(from, &mut bytes).map_err(|_| CopyError::Source)?;
+        target.write(to, &bytes).map_err(|_| CopyError::Target)
     }
 
     /// Writes one word so that whoever sees it also sees everything written before.
@@ -249,6 +287,20 @@ mod tests {
         assert!(memory.readable(0x2f80, 256).is_err());
         assert!(memory.readable(0x2f00, 256).is_ok());
         assert_eq!(memory.read(0xffff_0000, &mut []), Ok(()));
+    }
+
+    #[test]
+    fn copies_cross_machines_and_windows() {
+        let (a, b) = (two(), two());
+        a.write(0x2ff0, &[7; 32]).unwrap();
+        for (from, to) in [(0x2ff0, 0x1000), (0x2ff0, 0x2ff8), (0x2ff0, 0x3000)] {
+            a.copy(from, &b, to, 32).unwrap();
+            let mut back = [0; 32];
+            b.read(to, &mut back).unwrap();
+            assert_eq!(back, [7; 32]);
+        }
+        assert_eq!(a.copy(0, &b, 0x1000, 1), Err(CopyError::Source));
+        assert_eq!(a.copy(0x1000, &b, 0x8000, 1), Err(CopyError::Target));
     }
 
     #[test]
