@@ -5,6 +5,8 @@
 //! The model is [`fabric`] and what it is made of: no sockets, no clock, no threads. Around it, [`server`] has all of these: [`vfio_user`] and [`pci`] towards the machines,
 //! [`line_socket`] and [`command_line`] towards people, [`taps`] for captures.
 
+#![forbid(unsafe_code)]
+
 pub mod cable;
 pub mod command;
 pub mod command_line;

@@ -2,6 +2,8 @@
 
 //! The command line: `vnhi serve` runs a fabric, `vnhi ctl` talks to one that runs.
 
+#![forbid(unsafe_code)]
+
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
