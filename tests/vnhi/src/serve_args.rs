@@ -22,7 +22,7 @@ Examples:
   vnhi serve --topology three-hosts.toml --dir /tmp/usb4")]
 pub struct Serve {
     /// Hosts, routers and cables from a file (TOML, see tests/vnhi/README.md)
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["cables", "chain"], required_unless_present = "hosts")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["cables", "chain"])]
     topology: Option<PathBuf>,
     /// This many hosts, each joined with every other
     #[arg(long, value_name = "N", conflicts_with = "topology")]
@@ -84,8 +84,10 @@ impl Serve {
                     .map_err(|error| format!("cannot read the topology {name}: {error}"))?;
                 Topology::parse(&text).map_err(|error| format!("{name}: {error}"))?
             }
-            (None, hosts) => {
-                let hosts = hosts.unwrap_or(2);
+            (None, None) => {
+                return Err("give --hosts N or --topology FILE: see 'vnhi serve --help'".to_owned())
+            }
+            (None, Some(hosts)) => {
                 let made = if self.chain {
                     Topology::chain(hosts, self.cables)
                 } else {

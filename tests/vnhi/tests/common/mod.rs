@@ -2,7 +2,9 @@
 
 //! A real `vnhi serve` for tests, and ways to talk to it.
 
-#![allow(dead_code)]
+#![allow(dead_code, clippy::cast_possible_truncation)]
+
+pub mod guest;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
