@@ -24,7 +24,7 @@ use crate::time::Time;
 /// Most frames of one host in one run.
 const BUDGET: usize = 1024;
 /// Frames of one ring before the next one has its turn.
-const TURN: usize = 32;
+const TURN: usize = 4;
 /// Longest packet in raw mode.
 const MAX_RAW: usize = 256;
 
