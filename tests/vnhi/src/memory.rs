@@ -216,13 +216,7 @@ impl Memory {
     /// # Errors
     ///
     /// When one of the ranges is not mapped, or the target not writable.
-    pub fn copy(
-        &self,
-        from: u64,
-        target: &Self,
-        to: u64,
-        length: usize,
-    ) -> Result<(), CopyError> {
+    pub fn copy(&self, from: u64, target: &Self, to: u64, length: usize) -> Result<(), CopyError> {
         if let (Ok(from), Ok(to)) = (self.readable(from, length), target.writable(to, length)) {
             from.copy_to_volatile_slice(to);
             return Ok(());
