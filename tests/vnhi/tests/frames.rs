@@ -100,7 +100,7 @@ fn commands_reach_the_cable() {
 
 #[test]
 fn faults_of_the_command_line_are_there_from_the_start() {
-    let fabric = Fabric::start(&["--hosts", "2", "--fault", "0> delay=100ms"]);
+    let fabric = Fabric::start(&["--hosts", "2", "--fault", "0> delay=500ms"]);
     let (mut one, mut two) = linked(&fabric);
     join(&mut one, &mut two, 1);
     one.send(1, 1, 2, b"slow");

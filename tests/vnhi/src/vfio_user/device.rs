@@ -341,7 +341,9 @@ fn region_info(index: u32) -> Result<RegionInfo, Errno> {
 fn irq_info(index: u32) -> Result<IrqInfo, Errno> {
     let (flags, count) = match index {
         MSIX => (1, u32::from(pci::VECTORS)),
-        _ if index < IRQ_KINDS => (0, 0),
+        // INTx and MSI: none.
+        0 | 1 => (0, 0),
+        // Errors and requests for removal are refused, as VFIO in the kernel does for a function that cannot report them: QEMU would warn about a count of 0.
         _ => return Err(Errno::INVAL),
     };
     Ok(IrqInfo {
