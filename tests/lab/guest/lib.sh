@@ -9,6 +9,9 @@ fail() {
 	exit 1
 }
 
+# barrier NAME: waits for the other hosts; ends the script when one of them has failed.
+barrier() { lab barrier "$1" || exit 1; }
+
 # tb_load MODULE...: loads thunderbolt and the given modules.
 tb_load() {
 	modprobe -a thunderbolt "$@" || fail "cannot load thunderbolt $*"

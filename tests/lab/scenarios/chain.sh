@@ -26,7 +26,7 @@ case $LAB_HOST in
 	ip route add 10.0.0.0/24 via 10.0.3.2
 	;;
 esac
-lab barrier up
+barrier up
 [ "$LAB_HOST" != 1 ] || answers 10.0.3.3
 [ "$LAB_HOST" != 3 ] || answers 10.0.0.1
-lab barrier end
+barrier end

@@ -21,5 +21,5 @@ if [ "$LAB_HOST" = 1 ]; then
 	kill "$pinger"
 fi
 # Host 2 comes here in its second life only: the first one ends before the barrier opens.
-lab barrier end
+barrier end
 [ "$LAB_HOST" = 1 ] || [ "$LAB_BOOT" = 2 ] || fail "host 2 was to be restarted"

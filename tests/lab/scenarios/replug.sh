@@ -6,25 +6,23 @@
 
 peer=host$((3 - LAB_HOST))
 export peer
-present() { [ -n "$(tbnet_devices "$peer")" ]; }
-absent() { [ -z "$(tbnet_devices "$peer")" ]; }
-export -f present absent tbnet_devices
+absent() { [ -z "$(tbnet_devices "$peer")$(tb_peers)" ]; }
+export -f absent tbnet_devices tb_peers
 
 tbnet_up
-lab barrier up
+barrier up
 [ "$LAB_HOST" != 1 ] || answers host2
 for round in 1 2 3; do
 	ping -q -i 0.05 "host$((3 - LAB_HOST))" >/dev/null &
 	pinger=$!
-	lab barrier "pull $round"
+	barrier "pull $round"
 	[ "$LAB_HOST" != 1 ] || lab fabric unplug 0
-	lab wait 30 bash -c absent || fail "round $round: the interface outlived its cable"
-	[ -z "$(tb_peers)" ] || fail "round $round: the XDomain outlived its cable"
-	lab barrier "pulled $round"
+	lab wait 30 bash -c absent || fail "round $round: interface or XDomain outlived the cable"
+	barrier "pulled $round"
 	[ "$LAB_HOST" != 1 ] || lab fabric plug 0
 	tbnet_up
-	lab barrier "plugged $round"
+	barrier "plugged $round"
 	answers "$peer"
 	kill "$pinger"
 done
-lab barrier end
+barrier end

@@ -8,7 +8,7 @@ tbnet_up
 device=$(tbnet_devices "host$((3 - LAB_HOST))")
 modprobe -a rdma_rxe ib_uverbs || fail "no rdma_rxe"
 rdma link add rxe0 type rxe netdev "$device" || fail "rdma link add"
-lab barrier up
+barrier up
 [ "$LAB_HOST" != 1 ] || answers host2
 # The GID of 10.0.0.N; its place in the table depends on the order in which addresses came.
 gid=$(grep -l -i '0000:0000:0000:0000:0000:ffff:0a00' /sys/class/infiniband/rxe0/ports/1/gids/* | head -n 1)
@@ -23,10 +23,10 @@ both() {
 		"$test" -d rxe0 -x "$gid" -F "$@" >"/tmp/$test" 2>&1 &
 		local server=$!
 		lab wait 10 sh -c 'ss -Hltn "sport = 18515" | grep -q .' || fail "$test does not listen: $(<"/tmp/$test")"
-		lab barrier "$test"
+		barrier "$test"
 		wait "$server" || fail "$test: $(<"/tmp/$test")"
 	else
-		lab barrier "$test"
+		barrier "$test"
 		"$test" -d rxe0 -x "$gid" -F "$@" host2 >"/tmp/$test" 2>&1 || fail "$test: $(<"/tmp/$test")"
 		cat "/tmp/$test"
 	fi
@@ -36,5 +36,5 @@ both ib_write_bw -s 1048576 -n 100 --report_gbits
 [ "$LAB_HOST" = 2 ] || lab result rxe_write_bw_MBps "$(awk '$1 == 1048576 { printf "%.1f", $4 * 1000 / 8 }' /tmp/ib_write_bw)"
 both ib_write_lat -s 64 -n 500
 [ "$LAB_HOST" = 2 ] || lab result rxe_write_lat_us "$(awk '$1 == 64 { print $5 }' /tmp/ib_write_lat)"
-lab barrier end
+barrier end
 rdma link delete rxe0

@@ -6,7 +6,7 @@
 
 tbnet_up
 [ "$LAB_HOST" = 2 ] && iperf3 --server --daemon --one-off
-lab barrier up
+barrier up
 if [ "$LAB_HOST" = 1 ]; then
 	answers host2
 	ping -c 20 -i 0.05 host2 | tee /tmp/ping || fail "lost pings on a healthy cable"
@@ -16,4 +16,4 @@ if [ "$LAB_HOST" = 1 ]; then
 	[ "$bits" -gt 0 ] || fail "no data moved"
 	lab result tcp_mbit "$((bits / 1000000))"
 fi
-lab barrier end
+barrier end

@@ -24,7 +24,7 @@ for cable in 0 1; do
 		esac
 	done
 done
-lab barrier up
+barrier up
 if [ "$LAB_HOST" = 1 ]; then
 	for cable in 0 1; do
 		answers "10.0.$cable.2"
@@ -36,4 +36,4 @@ if [ "$LAB_HOST" = 1 ]; then
 	lab fabric fault 1 stall=off
 	answers 10.0.1.2
 fi
-lab barrier end
+barrier end

@@ -43,11 +43,11 @@ FILE is run as root in every guest, at the same time, with the folder /lab as it
 Nothing is loaded at the start: 'modprobe thunderbolt' finds the cables. Example, ping over one cable:
 
   #!/bin/bash
-  . /checkout/tests/lab/guest/lib.sh        # tbnet_up, fail, ...
+  . /checkout/tests/lab/guest/lib.sh        # tbnet_up, barrier, fail, ...
   tbnet_up                                  # loads thunderbolt_net, gives hostN the address 10.0.0.N
-  lab barrier up
+  barrier up
   [ $LAB_HOST = 2 ] || ping -c 3 host2
-  lab barrier end
+  barrier end
 
 The exit status is the worst of all guests'. A WARN, BUG, Oops, lockdep or KASAN report in a kernel log fails the run.
 Consoles, kernel logs, outputs and results are kept in the folder named at the end.";

@@ -42,6 +42,8 @@ enum Stage {
     Running,
     /// The script has ended.
     Done(i32),
+    /// The guest ended by itself.
+    Dead,
 }
 
 struct Host {
@@ -141,7 +143,7 @@ impl<'a> Session<'a> {
         while !self
             .hosts
             .iter()
-            .all(|host| matches!(host.stage, Stage::Off | Stage::Done(_)))
+            .all(|host| matches!(host.stage, Stage::Off | Stage::Dead | Stage::Done(_)))
         {
             match events.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
                 Ok(Event::Interrupt) => {
@@ -204,7 +206,7 @@ impl<'a> Session<'a> {
                     } else {
                         "while its script ran"
                     };
-                    entry.stage = Stage::Off;
+                    entry.stage = Stage::Dead;
                     self.trouble(host, format!("the guest ended {what}"));
                     self.show_last_lines(host);
                 }
@@ -258,6 +260,10 @@ impl<'a> Session<'a> {
                 "ok".into()
             }
             Request::Barrier(name) => {
+                // Whoever has ended will not come: those who wait should hear that now, not at the time limit.
+                if let Some(gone) = self.ended_without(&name) {
+                    return format!("error: host {gone} has ended and never came to '{name}'");
+                }
                 let here = self.barriers.entry(name).or_default();
                 here.insert(host);
                 if here.len() == self.hosts.len() {
@@ -281,7 +287,7 @@ impl<'a> Session<'a> {
                 "ok".into()
             }
             Request::Boot(victim) => {
-                if self.hosts[victim - 1].stage != Stage::Off {
+                if !matches!(self.hosts[victim - 1].stage, Stage::Off | Stage::Dead) {
                     return format!("error: host {victim} is on: 'lab kill {victim}' first");
                 }
                 match self.boot(victim) {
@@ -299,6 +305,15 @@ impl<'a> Session<'a> {
                 "ok".into()
             }
         }
+    }
+
+    /// A host whose script has ended (or whose guest has died) without having been at the barrier.
+    fn ended_without(&self, barrier: &str) -> Option<usize> {
+        let here = self.barriers.get(barrier);
+        (1..=self.hosts.len()).find(|host| {
+            matches!(self.hosts[host - 1].stage, Stage::Done(_) | Stage::Dead)
+                && !here.is_some_and(|here| here.contains(host))
+        })
     }
 
     fn trouble(&mut self, host: usize, what: String) {
