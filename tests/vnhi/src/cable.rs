@@ -27,11 +27,13 @@ use crate::topology::{self, PortId};
 /// How long the lanes train until the link is up.
 pub const TRAINING: Duration = Duration::from_millis(50);
 /// Most bytes that a delayed direction holds; beyond, senders wait.
-const MAX_BYTES: usize = 64 << 20;
+const MAX_BYTES: usize = 16 << 20;
 /// How far a rate limit looks back, so that a timer that fires late costs no bandwidth.
 const LATENESS: Duration = Duration::from_micros(500);
 /// A frame that waits costs memory besides its payload.
 const FRAME_OVERHEAD: usize = 64;
+/// HopIDs have eleven bits.
+const HOPS: usize = 1 << 11;
 
 /// What a frame on a cable carries.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,6 +88,8 @@ pub struct Pipe {
     pub counters: DirectionCounters,
     queue: VecDeque<InFlight>,
     bytes: usize,
+    /// Frames in the queue, by HopID.
+    by_hop: Vec<u32>,
     /// When the last frame has left the sender, under a rate limit.
     busy_until: Time,
     /// A sender was sent away because of the rate limit, and may come back then.
@@ -100,6 +104,7 @@ impl Pipe {
             counters: DirectionCounters::default(),
             queue: VecDeque::new(),
             bytes: 0,
+            by_hop: vec![0; HOPS],
             busy_until: Time::ZERO,
             wake: None,
             held: false,
@@ -158,6 +163,9 @@ impl Pipe {
         let due = self.queue.back().map_or(due, |last| last.due.max(due));
         self.bytes += payload.len() + FRAME_OVERHEAD;
         self.counters.in_flight += 1;
+        if let Some(count) = self.hop_count(&content) {
+            *count += 1;
+        }
         self.queue.push_back(InFlight {
             content,
             payload,
@@ -176,15 +184,25 @@ impl Pipe {
             .bytes
             .saturating_sub(frame.payload.len() + FRAME_OVERHEAD);
         self.counters.in_flight = self.counters.in_flight.saturating_sub(1);
+        if let Some(count) = self.hop_count(&frame.content) {
+            *count = count.saturating_sub(1);
+        }
         Some(frame)
+    }
+
+    fn hop_count(&mut self, content: &Content) -> Option<&mut u32> {
+        match content {
+            Content::Data { hop, .. } => self.by_hop.get_mut(usize::from(*hop)),
+            Content::Control { .. } => None,
+        }
     }
 
     /// A frame with this HopID is on its way.
     #[must_use]
     pub fn under_way(&self, hop: u16) -> bool {
-        self.queue
-            .iter()
-            .any(|frame| matches!(frame.content, Content::Data { hop: on, .. } if on == hop))
+        self.by_hop
+            .get(usize::from(hop))
+            .is_some_and(|count| *count > 0)
     }
 
     /// The cable is dead: everything on it is lost.
@@ -192,6 +210,7 @@ impl Pipe {
         self.counters.unplugged += self.counters.in_flight;
         self.counters.in_flight = 0;
         self.bytes = 0;
+        self.by_hop.fill(0);
         self.busy_until = Time::ZERO;
         self.wake = None;
         self.queue.drain(..)
@@ -468,6 +487,7 @@ mod tests {
         assert_eq!(pipe.lose_all().count(), 2);
         assert_eq!((pipe.counters.unplugged, pipe.bytes), (2, 0));
         assert_eq!(pipe.pop(at(1)), None);
+        assert!(!pipe.under_way(8));
     }
 
     #[test]

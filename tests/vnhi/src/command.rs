@@ -104,7 +104,8 @@ pub enum Command {
         /// 1 or 2.
         lanes: u8,
     },
-    /// Reset a host router, as a firmware or power fault does: its configuration is gone, its peers see an unplug and a plug.
+    /// Reset a host router, as a firmware fault does: its paths are gone, and all its links go down and train again. It stays enumerated, so that both ends see an
+    /// unplug and a plug.
     ResetRouter(NhiId),
     /// Lose the next so many interrupts of an NHI.
     LoseInterrupts {

@@ -175,9 +175,7 @@ impl Fabric {
                 sink.frame(now, &frame);
             }
         }
-        let node = &mut self.nodes[end.node];
-        node.control.xdomain_received += 1;
-        node.receive_bytes(pdf, bytes);
+        self.nodes[end.node].receive_from_cable(pdf, bytes);
     }
 
     /// Writes waiting control packets into a host's ring 0, as far as it has buffers.

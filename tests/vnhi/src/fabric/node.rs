@@ -18,6 +18,8 @@ use crate::topology::{NhiId, Topology};
 const MAX_INBOX: usize = 256;
 /// While so many wait, the router takes no more requests.
 const BUSY_INBOX: usize = 64;
+/// Most that wait while more come over cables: what other hosts send must not keep this one from its router.
+const FULL_FOR_OTHERS: usize = 32;
 /// Streams of random numbers from here on are for interrupts; cables have those below.
 const INTERRUPT_STREAMS: u64 = 1 << 32;
 
@@ -108,15 +110,20 @@ impl Node {
         self.nhi.tx.first().is_some_and(|ring| ring.posted() > 0)
     }
 
-    /// A control packet for the host.
+    /// A control packet for the host from its router.
     pub fn receive(&mut self, packet: &Packet) {
-        self.receive_bytes(packet.kind.pdf(), packet.to_bytes());
+        self.queue(packet.kind.pdf(), packet.to_bytes(), MAX_INBOX);
     }
 
     /// A control packet for the host, as it came over a cable.
-    pub fn receive_bytes(&mut self, pdf: u8, bytes: Vec<u8>) {
+    pub fn receive_from_cable(&mut self, pdf: u8, bytes: Vec<u8>) {
+        self.control.xdomain_received += 1;
+        self.queue(pdf, bytes, FULL_FOR_OTHERS);
+    }
+
+    fn queue(&mut self, pdf: u8, bytes: Vec<u8>, most: usize) {
         let runs = self.nhi.rx.first().is_some_and(Ring::enabled);
-        if runs && self.inbox.len() < MAX_INBOX {
+        if runs && self.inbox.len() < most {
             self.inbox.push_back((pdf, bytes));
         } else {
             self.control.dropped += 1;

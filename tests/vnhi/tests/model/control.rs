@@ -197,3 +197,21 @@ fn events_can_be_acknowledged() {
     assert!(world.control(0).is_empty());
     assert_eq!(world.nhi_counters(0).errors.bad_packet, 0);
 }
+
+#[test]
+fn a_flood_from_another_host_leaves_room_for_answers() {
+    let mut world = World::pair();
+    world.bring_up();
+    for _ in 0..1000 {
+        world.send_control(0, XDOMAIN_REQUEST, &[0, 1, 1, 2]);
+    }
+    // Nine buffers are posted; the answer comes after what waits before it.
+    world.send_control(1, READ, &[0, 0, address(ROUTER, 0, 0, 1)]);
+    let mut kinds = Vec::new();
+    for _ in 0..10 {
+        kinds.extend(world.control(1).iter().map(|packet| packet.kind));
+    }
+    assert!(kinds.contains(&READ), "{kinds:?}");
+    assert!(kinds.len() < 60);
+    assert!(world.nhi_counters(1).control.dropped > 900);
+}

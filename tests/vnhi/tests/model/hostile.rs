@@ -87,6 +87,8 @@ enum Act {
     Bytes(u64, Vec<u8>),
     Read(u64),
     Memory(u64, Vec<u8>),
+    /// A descriptor of ring 0 or 1, and the index after it.
+    Descriptor(bool, u16, u16, u64, u32),
     Reset,
     Power,
     Pass(u64),
@@ -122,6 +124,17 @@ fn value() -> impl Strategy<Value = u32> {
     ]
 }
 
+/// Buffers in memory, mostly.
+fn buffer() -> impl Strategy<Value = u64> {
+    let end = 0x4080_0000_u64;
+    prop_oneof![
+        4 => 0x4000_0000..end,
+        1 => end - 4100..end + 10,
+        1 => any::<u64>(),
+        1 => Just(u64::MAX),
+    ]
+}
+
 fn act() -> impl Strategy<Value = Act> {
     prop_oneof![
         20 => (offset(), value()).prop_map(|(at, value)| Act::Write(at, value)),
@@ -129,6 +142,8 @@ fn act() -> impl Strategy<Value = Act> {
         2 => offset().prop_map(Act::Read),
         10 => (0_u64..(8 << 20) - 4096, prop::collection::vec(any::<u8>(), 0..256))
             .prop_map(|(at, bytes)| Act::Memory(0x4000_0000 + at, bytes)),
+        20 => (any::<bool>(), 0_u16..2, 0_u16..10, buffer(), any::<u32>())
+            .prop_map(|(tx, ring, slot, buffer, word)| Act::Descriptor(tx, ring, slot, buffer, word)),
         1 => Just(Act::Reset),
         1 => Just(Act::Power),
         3 => (0_u64..200_000_000).prop_map(Act::Pass),
@@ -144,6 +159,17 @@ fn perform(world: &mut World, act: Act) {
             world.read(2, at);
         }
         Act::Memory(at, bytes) => world.guests[2].put(at, &bytes),
+        Act::Descriptor(tx, ring, slot, buffer, word) => {
+            let base = if tx { 0 } else { 0x8000 } + u64::from(ring) * 16;
+            let descriptors = world.read(2, base);
+            let at = u64::from(descriptors) + u64::from(slot) * 16;
+            if (0x4000_0000..0x407f_f000).contains(&at) {
+                world.guests[2].put(at, &buffer.to_le_bytes());
+                world.guests[2].put(at + 8, &word.to_le_bytes());
+            }
+            let index = u32::from(slot + 1);
+            world.write(2, base + 8, if tx { index << 16 } else { index });
+        }
         Act::Reset => world.write(2, HOST_RESET, 1),
         Act::Power => {
             world.fabric.reset(world.now, id);
@@ -170,6 +196,13 @@ fn three() -> World {
         world.start(guest, false, 1, 64, 0);
         world.post_buffers(guest, 1, 63);
         world.connect(guest, 1, 1, 1, 8);
+    }
+    // Host 3 begins with a good path to host 1, too.
+    for (guest, lane, ring) in [(2, 1, 1), (0, 3, 2)] {
+        world.start(guest, true, ring, 64, 0);
+        world.start(guest, false, ring, 64, 0);
+        world.post_buffers(guest, ring, 63);
+        world.connect(guest, lane, ring, ring, 8);
     }
     world
 }
