@@ -5,7 +5,7 @@
 # lab-kernels: 7.3
 . /checkout/tests/lab/guest/lib.sh
 
-megabytes=192
+megabytes=96
 peers() { [ -n "$(tb_peers)" ]; }
 export -f peers tb_peers
 tb_load thunderbolt-stream
@@ -38,8 +38,12 @@ if [ "$LAB_HOST" = 1 ]; then
 	cat /tmp/dd
 	lab result usb4stream_MBps "$(awk '/copied/ { print $(NF - 1) }' /tmp/dd)"
 else
+	# Opened before the writer starts: the driver (7.3) zeroes its count of received frames after it has posted its
+	# buffers, so frames that arrive while it opens are never reported, and the reader waits for as many for ever.
+	exec 3</dev/tbstream0
 	barrier go
-	timeout 60 head -c ${megabytes}M /dev/tbstream0 | sha256sum >/tmp/sum
+	timeout 60 head -c ${megabytes}M <&3 >/tmp/data
+	sha256sum </tmp/data >/tmp/sum
 	cmp /tmp/sum /lab/sum || fail "the bytes that came are not those that were sent"
 fi
 barrier end
