@@ -9,7 +9,9 @@ device=$(tbnet_devices "host$((3 - LAB_HOST))")
 modprobe -a rdma_rxe ib_uverbs || fail "no rdma_rxe"
 rdma link add rxe0 type rxe netdev "$device" || fail "rdma link add"
 barrier up
-[ "$LAB_HOST" != 1 ] || answers host2
+answers "host$((3 - LAB_HOST))"
+# The carrier is there; the port follows it a moment later.
+lab wait 30 grep -q ACTIVE /sys/class/infiniband/rxe0/ports/1/state || fail "the port of rxe0 did not become active"
 # The GID of 10.0.0.N; its place in the table depends on the order in which addresses came.
 gid=$(grep -l -i '0000:0000:0000:0000:0000:ffff:0a00' /sys/class/infiniband/rxe0/ports/1/gids/* | head -n 1)
 [ -n "$gid" ] || fail "no IPv4 GID"
