@@ -7,3 +7,7 @@
 
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), no_std)]
+
+#[cfg(feature = "host")]
+pub mod host;
+pub mod rxe;
