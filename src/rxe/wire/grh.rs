@@ -14,7 +14,7 @@
 //!        +-----------------------------------------------------+
 //! ```
 
-use zerocopy::IntoBytes;
+use zerocopy::IntoBytes as _;
 
 use super::ip::Ip;
 

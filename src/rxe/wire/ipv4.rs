@@ -20,7 +20,7 @@
 //! ```
 
 use zerocopy::byteorder::network_endian::U16;
-use zerocopy::IntoBytes;
+use zerocopy::IntoBytes as _;
 use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::checksum;
