@@ -39,8 +39,14 @@ pub const LEN: usize = 4;
 /// Copies are counted in blocks of this size, so that the CRC finds them in the L1 cache.
 const COPY_BLOCK: usize = 4096;
 
-/// Longest masked head: IPv6, UDP, BTH, AtomicETH.
-pub const MAX_HEAD: usize = 40 + 8 + 12 + 28;
+/// Longest head over IPv4: IP, UDP, BTH, AtomicETH.
+const MAX_HEAD_V4: usize = 20 + 8 + 12 + 28;
+
+/// Longest head over IPv6.
+const MAX_HEAD_V6: usize = 40 + 8 + 12 + 28;
+
+/// Longest head.
+pub const MAX_HEAD: usize = MAX_HEAD_V6;
 
 /// The two versions of IP, with the bytes that do not count.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -82,21 +88,22 @@ impl<C> core::fmt::Debug for Icrc<C> {
 }
 
 impl<C: Crc32> Icrc<C> {
-    /// Starts with the headers of a packet: `head` runs from the first byte of the IP header to
-    /// the end of the last extension header.
+    /// Starts with the headers of a packet. `packet` begins with the IP header; its first
+    /// `head_len` bytes end with the last extension header. Whatever is behind does not count.
     ///
-    /// Returns `None` if `head` is too short to hold the headers up to the BTH, or longer than
-    /// [`MAX_HEAD`].
-    pub fn start(ip: IpVersion, head: &[u8]) -> Option<Self> {
-        let mut copy = [0u8; MAX_HEAD];
-        let masked = copy.get_mut(..head.len())?;
-        masked.copy_from_slice(head);
-        match ip {
-            IpVersion::V4 => mask_v4(masked.first_chunk_mut()?),
-            IpVersion::V6 => mask_v6(masked.first_chunk_mut()?),
+    /// Returns `None` if `packet` is shorter than that, or if `head_len` cannot be right: too short
+    /// to reach the end of the BTH, or longer than the longest chain of headers.
+    #[inline]
+    pub fn start(ip: IpVersion, packet: &[u8], head_len: usize) -> Option<Self> {
+        if head_len > packet.len() || head_len < ip.header_len() + 8 + 12 {
+            return None;
         }
+        let state = match ip {
+            IpVersion::V4 => start_masked::<C, MAX_HEAD_V4>(&MASK_V4, packet, head_len)?,
+            IpVersion::V6 => start_masked::<C, MAX_HEAD_V6>(&MASK_V6, packet, head_len)?,
+        };
         Some(Self {
-            state: C::update(SEED, masked),
+            state,
             crc: PhantomData,
         })
     }
@@ -132,25 +139,60 @@ impl<C: Crc32> Icrc<C> {
     }
 }
 
-/// Masks IPv4 + UDP + BTH.
-fn mask_v4(head: &mut [u8; 40]) {
-    head[1] = 0xff; // TOS
-    head[8] = 0xff; // TTL
-    head[10] = 0xff; // header checksum
-    head[11] = 0xff;
-    head[26] = 0xff; // UDP checksum
-    head[27] = 0xff;
-    head[32] = 0xff; // FECN, BECN, resv6a
+/// The CRC over the first `head_len` bytes of `packet`, with the bits of `mask` taken as ones.
+///
+/// Works on a copy of fixed size: whole registers are copied, masked and read again.
+#[inline]
+fn start_masked<C: Crc32, const N: usize>(
+    mask: &[u8; N],
+    packet: &[u8],
+    head_len: usize,
+) -> Option<u32> {
+    let masked = match packet.first_chunk::<N>() {
+        Some(head) => or(head, mask),
+        // A short packet: the rest of the copy does not count, so zeros do.
+        None => {
+            let mut head = [0; N];
+            head.get_mut(..packet.len())?.copy_from_slice(packet);
+            or(&head, mask)
+        }
+    };
+    Some(C::update(SEED, masked.get(..head_len)?))
 }
 
-/// Masks IPv6 + UDP + BTH.
-fn mask_v6(head: &mut [u8; 60]) {
-    head[0] |= 0x0f; // traffic class, flow label
-    head[1] = 0xff;
-    head[2] = 0xff;
-    head[3] = 0xff;
-    head[7] = 0xff; // hop limit
-    head[46] = 0xff; // UDP checksum
-    head[47] = 0xff;
-    head[52] = 0xff; // FECN, BECN, resv6a
+/// `a | b`, byte by byte.
+#[inline]
+fn or<const N: usize>(a: &[u8; N], b: &[u8; N]) -> [u8; N] {
+    let mut or = *a;
+    for (or, b) in or.iter_mut().zip(b) {
+        *or |= b;
+    }
+    or
 }
+
+/// The bits of IPv4 + UDP + BTH that do not count.
+const MASK_V4: [u8; MAX_HEAD_V4] = {
+    let mut mask = [0; MAX_HEAD_V4];
+    mask[1] = 0xff; // TOS
+    mask[8] = 0xff; // TTL
+    mask[10] = 0xff; // header checksum
+    mask[11] = 0xff;
+    mask[20 + 6] = 0xff; // UDP checksum
+    mask[20 + 7] = 0xff;
+    mask[20 + 8 + 4] = 0xff; // FECN, BECN, resv6a
+    mask
+};
+
+/// The bits of IPv6 + UDP + BTH that do not count.
+const MASK_V6: [u8; MAX_HEAD_V6] = {
+    let mut mask = [0; MAX_HEAD_V6];
+    mask[0] = 0x0f; // traffic class, flow label
+    mask[1] = 0xff;
+    mask[2] = 0xff;
+    mask[3] = 0xff;
+    mask[7] = 0xff; // hop limit
+    mask[40 + 6] = 0xff; // UDP checksum
+    mask[40 + 7] = 0xff;
+    mask[40 + 8 + 4] = 0xff; // FECN, BECN, resv6a
+    mask
+};

@@ -108,8 +108,7 @@ impl Repr {
         let udp_len = u16::try_from(udp_len).map_err(|_| EmitError::Payload)?;
 
         let header_len = self.header_len();
-        let head = room.get_mut(..header_len).ok_or(EmitError::NoRoom)?;
-        let mut rest = &mut *head;
+        let mut rest = room.get_mut(..header_len).ok_or(EmitError::NoRoom)?;
         let version = self.ip.version();
         put(&mut rest, &self.ethernet.header(version))?;
         match &self.ip {
@@ -120,8 +119,9 @@ impl Repr {
         put(&mut rest, &self.bth.header(facts.opcode, pad))?;
         self.body.emit(&mut rest)?;
 
-        let counted = head.get(ethernet::LEN..).ok_or(EmitError::NoRoom)?;
-        let icrc = Icrc::start(version, counted).ok_or(EmitError::NoRoom)?;
+        let packet = room.get(ethernet::LEN..).ok_or(EmitError::NoRoom)?;
+        let icrc =
+            Icrc::start(version, packet, header_len - ethernet::LEN).ok_or(EmitError::NoRoom)?;
         Ok(Started {
             header_len,
             left: payload_len,
@@ -339,23 +339,23 @@ impl Headers {
 
     /// Begins the check of the packet whose headers, read by [`Self::parse`], begin `bytes`.
     pub fn start<C: Crc32>(&self, bytes: &[u8]) -> Result<Check<C>, ParseError> {
-        let head = bytes
-            .get(ethernet::LEN..self.header_len())
-            .ok_or(ParseError::TooShort)?;
-        let icrc = Icrc::start(self.repr.ip.version(), head).ok_or(ParseError::TooShort)?;
+        let packet = bytes.get(ethernet::LEN..).ok_or(ParseError::TooShort)?;
+        let version = self.repr.ip.version();
+        let head_len = self.header_len() - ethernet::LEN;
+        let icrc = Icrc::start(version, packet, head_len).ok_or(ParseError::TooShort)?;
+        let udp = if self.udp_checksum {
+            let head = packet
+                .get(version.header_len()..head_len)
+                .ok_or(ParseError::TooShort)?;
+            Some(pseudo_sum(&self.repr.ip, self.ip_payload_len()).add(head))
+        } else {
+            None
+        };
         Ok(Check {
             icrc,
             left: self.payload_len(),
             pad: self.pad_len(),
-            udp: self
-                .udp_checksum
-                .then(|| pseudo_sum(&self.repr.ip, self.ip_payload_len()))
-                .map(|sum| {
-                    sum.add(
-                        head.get(self.repr.ip.version().header_len()..)
-                            .unwrap_or(&[]),
-                    )
-                }),
+            udp,
         })
     }
 
