@@ -11,6 +11,9 @@
 //!     sel  0 the range of the RETH, 1 the whole memory region
 //!     plt  bit 0 global visibility, bit 1 persistence
 //! ```
+//!
+//! This is the layout upstream rxe sends and expects. Wireshark 4.4 shows three bits of placement
+//! and so reads `sel` one bit lower.
 
 use zerocopy::byteorder::network_endian::U32;
 use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
