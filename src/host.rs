@@ -11,6 +11,7 @@ use crate::rxe::icrc::Crc32;
 pub struct HostCrc32;
 
 impl Crc32 for HostCrc32 {
+    #[inline]
     fn update(state: u32, bytes: &[u8]) -> u32 {
         // crc32fast inverts at both ends, the contract does not.
         let mut hasher = crc32fast::Hasher::new_with_initial(!state);

@@ -389,16 +389,19 @@ static DECODE: [Option<Opcode>; 256] = {
 
 impl Opcode {
     /// Decodes the number on the wire.
+    #[inline]
     pub fn from_code(code: u8) -> Option<Self> {
         DECODE[usize::from(code)]
     }
 
     /// The facts about this opcode.
+    #[inline]
     pub fn facts(self) -> &'static Facts {
         &TABLE[self as usize]
     }
 
     /// The number on the wire.
+    #[inline]
     pub fn code(self) -> u8 {
         self.facts().code
     }

@@ -108,6 +108,7 @@ impl Syndrome {
     pub const ACK: Self = Self::Ack(Credits::UNLIMITED);
 
     /// Decodes the syndrome byte.
+    #[inline]
     pub fn from_code(code: u8) -> Result<Self, ParseError> {
         let value = code & VALUE_MASK;
         match code & !VALUE_MASK {
@@ -141,6 +142,7 @@ pub struct Repr {
 
 impl Repr {
     /// Reads the header.
+    #[inline]
     pub fn parse(header: &Header) -> Result<Self, ParseError> {
         let [syndrome, ..] = header.syndrome_msn.to_bytes();
         Ok(Self {
@@ -150,6 +152,7 @@ impl Repr {
     }
 
     /// The header in wire form.
+    #[inline]
     pub fn header(&self) -> Header {
         let syndrome = u32::from(self.syndrome.code());
         Header {

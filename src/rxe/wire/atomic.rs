@@ -59,6 +59,7 @@ pub struct Repr {
 
 impl Repr {
     /// Reads the header.
+    #[inline]
     pub fn parse(header: &Header) -> Self {
         Self {
             va: header.va.get(),
@@ -69,6 +70,7 @@ impl Repr {
     }
 
     /// The header in wire form.
+    #[inline]
     pub fn header(&self) -> Header {
         Header {
             va: U64::new(self.va),
@@ -88,6 +90,7 @@ pub struct AckRepr {
 
 impl AckRepr {
     /// Reads the header.
+    #[inline]
     pub fn parse(header: &AckHeader) -> Self {
         Self {
             original: header.original.get(),
@@ -95,6 +98,7 @@ impl AckRepr {
     }
 
     /// The header in wire form.
+    #[inline]
     pub fn header(&self) -> AckHeader {
         AckHeader {
             original: U64::new(self.original),

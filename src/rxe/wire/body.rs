@@ -306,6 +306,7 @@ impl Write {
     }
 }
 
+#[inline]
 fn put_imm(room: &mut &mut [u8], imm: &Option<Imm>) -> Result<(), EmitError> {
     match imm {
         Some(imm) => put(room, imm),
@@ -313,38 +314,47 @@ fn put_imm(room: &mut &mut [u8], imm: &Option<Imm>) -> Result<(), EmitError> {
     }
 }
 
+#[inline]
 fn imm(bytes: &mut &[u8]) -> Result<Imm, ParseError> {
     take::<immdt::Imm>(bytes).copied()
 }
 
+#[inline]
 fn ieth(bytes: &mut &[u8]) -> Result<Ieth, ParseError> {
     take(bytes).map(ieth::Repr::parse)
 }
 
+#[inline]
 fn reth(bytes: &mut &[u8]) -> Result<Reth, ParseError> {
     take(bytes).map(reth::Repr::parse)
 }
 
+#[inline]
 fn aeth(bytes: &mut &[u8]) -> Result<Aeth, ParseError> {
     take(bytes).and_then(aeth::Repr::parse)
 }
 
+#[inline]
 fn feth(bytes: &mut &[u8]) -> Result<Feth, ParseError> {
     take(bytes).and_then(feth::Repr::parse)
 }
 
+#[inline]
 fn deth(bytes: &mut &[u8]) -> Result<Deth, ParseError> {
     take(bytes).map(deth::Repr::parse)
 }
 
+#[inline]
 fn atomic_eth(bytes: &mut &[u8]) -> Result<AtomicEth, ParseError> {
     take(bytes).map(atomic::Repr::parse)
 }
 
+#[inline]
 fn atomic_ack(bytes: &mut &[u8]) -> Result<AtomicAckEth, ParseError> {
     take(bytes).map(atomic::AckRepr::parse)
 }
 
+#[inline]
 fn atomic_write(bytes: &mut &[u8]) -> Result<AtomicWriteData, ParseError> {
     take::<atomic_write::Data>(bytes).copied()
 }

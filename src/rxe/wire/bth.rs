@@ -88,6 +88,7 @@ impl Repr {
     }
 
     /// Reads the header; the other values are the opcode and the pad count (0 to 3).
+    #[inline]
     pub fn parse(header: &Header) -> Result<(Self, Opcode, u8), ParseError> {
         if header.flags & VERSION_MASK != 0 {
             return Err(ParseError::TransportVersion(header.flags & VERSION_MASK));
@@ -109,6 +110,7 @@ impl Repr {
     }
 
     /// The header in wire form.
+    #[inline]
     pub fn header(&self, opcode: Opcode, pad: u8) -> Header {
         let bit = |on: bool, bit: u32| if on { bit } else { 0 };
         let flag = |on: bool, bit: u8| if on { bit } else { 0 };

@@ -42,6 +42,7 @@ pub struct Repr {
 
 impl Repr {
     /// Reads the header.
+    #[inline]
     pub fn parse(header: &Header) -> Self {
         Self {
             qkey: header.qkey.get(),
@@ -50,6 +51,7 @@ impl Repr {
     }
 
     /// The header in wire form.
+    #[inline]
     pub fn header(&self) -> Header {
         Header {
             qkey: U32::new(self.qkey),

@@ -59,6 +59,7 @@ pub struct Repr {
 
 impl Repr {
     /// Reads the header; the second value is the kind of packet inside.
+    #[inline]
     pub fn parse(header: &Header) -> Result<(Self, IpVersion), ParseError> {
         let version = match header.ethertype.get() {
             TYPE_IPV4 => IpVersion::V4,
@@ -73,6 +74,7 @@ impl Repr {
     }
 
     /// The header in wire form.
+    #[inline]
     pub fn header(&self, version: IpVersion) -> Header {
         Header {
             dst: self.dst.0,

@@ -59,6 +59,7 @@ pub struct Repr {
 
 impl Repr {
     /// Reads the header. Reserved bits above do not count; unknown placements do.
+    #[inline]
     pub fn parse(header: &Header) -> Result<Self, ParseError> {
         let bits = header.bits.get();
         let placement = bits & PLACEMENT_MASK;
@@ -78,6 +79,7 @@ impl Repr {
     }
 
     /// The header in wire form.
+    #[inline]
     pub fn header(&self) -> Header {
         let placement =
             if self.global { GLOBAL } else { 0 } | if self.persistent { PERSISTENT } else { 0 };

@@ -32,6 +32,7 @@ pub struct Repr {
 
 impl Repr {
     /// Reads the header.
+    #[inline]
     pub fn parse(header: &Header) -> Self {
         Self {
             rkey: header.rkey.get(),
@@ -39,6 +40,7 @@ impl Repr {
     }
 
     /// The header in wire form.
+    #[inline]
     pub fn header(&self) -> Header {
         Header {
             rkey: U32::new(self.rkey),

@@ -78,6 +78,7 @@ pub struct Repr {
 
 impl Repr {
     /// Reads the header; the second value is the length of what follows it.
+    #[inline]
     pub fn parse(header: &Header) -> Result<(Self, usize), ParseError> {
         if header.version_ihl >> 4 != 4 {
             return Err(ParseError::IpVersion(header.version_ihl >> 4));
@@ -110,6 +111,7 @@ impl Repr {
     }
 
     /// The header in wire form, `payload_len` bytes following it.
+    #[inline]
     pub fn header(&self, payload_len: u16) -> Header {
         let mut header = Header {
             version_ihl: VERSION_IHL,

@@ -71,6 +71,7 @@ pub struct Repr {
 
 impl Repr {
     /// Reads the header; the second value is the length of what follows it.
+    #[inline]
     pub fn parse(header: &Header) -> Result<(Self, usize), ParseError> {
         let [first, second, ..] = header.version_class_flow.to_bytes();
         if first >> 4 != 6 {
@@ -90,6 +91,7 @@ impl Repr {
     }
 
     /// The header in wire form, `payload_len` bytes following it.
+    #[inline]
     pub fn header(&self, payload_len: u16) -> Header {
         Header {
             version_class_flow: U32::new(

@@ -67,6 +67,7 @@ impl Repr {
     }
 
     /// The length of the headers in bytes.
+    #[inline]
     pub fn header_len(&self) -> usize {
         // At most MAX_HEADERS.
         ethernet::LEN
@@ -132,6 +133,7 @@ impl Repr {
 
     /// Writes a whole packet, its payload gathered from `pieces`, into the front of `room`.
     /// Returns the length of the packet.
+    #[inline]
     pub fn emit<C: Crc32>(&self, pieces: &[&[u8]], room: &mut [u8]) -> Result<usize, EmitError> {
         let payload_len = pieces
             .iter()
@@ -170,6 +172,7 @@ impl<C: Crc32> Started<C> {
 
     /// Counts a piece of payload that travels from where it is. The bytes must not change until
     /// they are sent; where that cannot be promised, use [`Self::copy_payload`].
+    #[inline]
     pub fn payload(&mut self, piece: &[u8]) -> Result<(), EmitError> {
         self.left = self
             .left
@@ -180,6 +183,7 @@ impl<C: Crc32> Started<C> {
     }
 
     /// Copies a piece of payload to `place`, of the same length, and counts it.
+    #[inline]
     pub fn copy_payload(&mut self, piece: &[u8], place: &mut [u8]) -> Result<(), EmitError> {
         if piece.len() != place.len() {
             return Err(EmitError::NoRoom);
@@ -193,6 +197,7 @@ impl<C: Crc32> Started<C> {
     }
 
     /// Ends the packet: the bytes behind the payload.
+    #[inline]
     pub fn finish(self) -> Result<Trailer, EmitError> {
         if self.left != 0 {
             return Err(EmitError::Payload);
@@ -338,6 +343,7 @@ impl Headers {
     }
 
     /// Begins the check of the packet whose headers, read by [`Self::parse`], begin `bytes`.
+    #[inline]
     pub fn start<C: Crc32>(&self, bytes: &[u8]) -> Result<Check<C>, ParseError> {
         let packet = bytes.get(ethernet::LEN..).ok_or(ParseError::TooShort)?;
         let version = self.repr.ip.version();
@@ -360,6 +366,7 @@ impl Headers {
     }
 
     /// Checks a packet that lies in three places.
+    #[inline]
     pub fn verify<C: Crc32>(
         &self,
         head: &[u8],
@@ -396,6 +403,7 @@ pub struct Check<C> {
 
 impl<C: Crc32> Check<C> {
     /// Counts a piece of payload.
+    #[inline]
     pub fn payload(&mut self, piece: &[u8]) -> Result<(), ParseError> {
         self.left = self
             .left
@@ -407,6 +415,7 @@ impl<C: Crc32> Check<C> {
     }
 
     /// Ends with pad and ICRC, which must be the first bytes of `trailer`.
+    #[inline]
     pub fn finish(self, trailer: &[u8]) -> Result<(), ParseError> {
         if self.left != 0 {
             return Err(ParseError::TooShort);

@@ -44,6 +44,7 @@ pub struct Repr {
 
 impl Repr {
     /// Reads the header.
+    #[inline]
     pub fn parse(header: &Header) -> Self {
         Self {
             va: header.va.get(),
@@ -53,6 +54,7 @@ impl Repr {
     }
 
     /// The header in wire form.
+    #[inline]
     pub fn header(&self) -> Header {
         Header {
             va: U64::new(self.va),

@@ -54,6 +54,7 @@ pub struct Repr {
 impl Repr {
     /// Reads the header behind an IP header that announced `ip_payload_len` bytes; the second
     /// value is the length of what follows it.
+    #[inline]
     pub fn parse(header: &Header, ip_payload_len: usize) -> Result<(Self, usize), ParseError> {
         if header.dst_port.get() != ROCE_PORT {
             return Err(ParseError::UdpPort(header.dst_port.get()));
@@ -69,6 +70,7 @@ impl Repr {
     }
 
     /// The header in wire form; `len` counts the header itself too.
+    #[inline]
     pub fn header(&self, len: u16) -> Header {
         Header {
             src_port: U16::new(self.src_port),
