@@ -45,6 +45,12 @@ const MAX_HEAD_V4: usize = 20 + 8 + 12 + 28;
 /// Longest head over IPv6.
 const MAX_HEAD_V6: usize = 40 + 8 + 12 + 28;
 
+/// An ACK over IPv4 from IP header to ICRC: the shortest packet.
+const ACK_V4: usize = 20 + 8 + 12 + 4 + LEN;
+
+/// An ACK over IPv6.
+const ACK_V6: usize = 40 + 8 + 12 + 4 + LEN;
+
 /// Longest head.
 pub const MAX_HEAD: usize = MAX_HEAD_V6;
 
@@ -99,8 +105,8 @@ impl<C: Crc32> Icrc<C> {
             return None;
         }
         let state = match ip {
-            IpVersion::V4 => start_masked::<C, MAX_HEAD_V4>(&MASK_V4, packet, head_len)?,
-            IpVersion::V6 => start_masked::<C, MAX_HEAD_V6>(&MASK_V6, packet, head_len)?,
+            IpVersion::V4 => masked::<C, ACK_V4, MAX_HEAD_V4>(&MASK_V4, packet, head_len)?,
+            IpVersion::V6 => masked::<C, ACK_V6, MAX_HEAD_V6>(&MASK_V6, packet, head_len)?,
         };
         Some(Self {
             state,
@@ -141,23 +147,29 @@ impl<C: Crc32> Icrc<C> {
 
 /// The CRC over the first `head_len` bytes of `packet`, with the bits of `mask` taken as ones.
 ///
-/// Works on a copy of fixed size: whole registers are copied, masked and read again.
+/// Works on a copy of one of two fixed sizes, so that whole registers are copied and masked; what
+/// is copied too much does not count.
 #[inline]
-fn start_masked<C: Crc32, const N: usize>(
-    mask: &[u8; N],
+fn masked<C: Crc32, const SHORT: usize, const LONG: usize>(
+    mask: &[u8; LONG],
     packet: &[u8],
     head_len: usize,
 ) -> Option<u32> {
-    let masked = match packet.first_chunk::<N>() {
+    if head_len <= SHORT {
+        if let Some(head) = packet.first_chunk::<SHORT>() {
+            let head = or(head, mask.first_chunk()?);
+            return Some(C::update(SEED, head.get(..head_len)?));
+        }
+    }
+    let head = match packet.first_chunk::<LONG>() {
         Some(head) => or(head, mask),
-        // A short packet: the rest of the copy does not count, so zeros do.
         None => {
-            let mut head = [0; N];
+            let mut head = [0; LONG];
             head.get_mut(..packet.len())?.copy_from_slice(packet);
             or(&head, mask)
         }
     };
-    Some(C::update(SEED, masked.get(..head_len)?))
+    Some(C::update(SEED, head.get(..head_len)?))
 }
 
 /// `a | b`, byte by byte.

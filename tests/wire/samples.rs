@@ -274,7 +274,7 @@ pub fn one_of_each() -> Vec<(PacketRepr, Vec<u8>)> {
     ];
     let mut packets = Vec::new();
     for ip in ips {
-        for opcode in Opcode::all() {
+        for (opcode, psn_step) in Opcode::all().zip(1..) {
             let number = packets.len();
             let facts = opcode.facts();
             let payload_len = match facts.payload {
@@ -283,10 +283,13 @@ pub fn one_of_each() -> Vec<(PacketRepr, Vec<u8>)> {
                 // Every pad count comes along.
                 PayloadRule::Tail | PayloadRule::Any => 9 + number % 4,
             };
-            let payload = (0..payload_len)
-                .map(|i| (i as u8).wrapping_mul(7).wrapping_add(number as u8))
+            let payload = (0u8..=255)
+                .cycle()
+                .step_by(7)
+                .skip(number)
+                .take(payload_len)
                 .collect();
-            let mut bth = Bth::new(Qpn::new(0x0012_3456), Psn::new(0x00ff_ffff - number as u32));
+            let mut bth = Bth::new(Qpn::new(0x0012_3456), Psn::ZERO.wrapping_sub(psn_step));
             bth.solicited = facts.receive.completes();
             bth.ack_request = facts.position.ends();
             packets.push((

@@ -88,7 +88,8 @@ impl Repr {
     }
 
     /// Reads the header; the other values are the opcode and the pad count (0 to 3).
-    #[inline]
+    // Always, for the reason given at `Body::parse`.
+    #[inline(always)]
     pub fn parse(header: &Header) -> Result<(Self, Opcode, u8), ParseError> {
         if header.flags & VERSION_MASK != 0 {
             return Err(ParseError::TransportVersion(header.flags & VERSION_MASK));

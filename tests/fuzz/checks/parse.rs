@@ -61,7 +61,8 @@ fn repair(bytes: &mut [u8]) -> bool {
         while sum > 0xffff {
             sum = (sum & 0xffff) + (sum >> 16);
         }
-        bytes[24..26].copy_from_slice(&(!(sum as u16)).to_be_bytes());
+        let [.., high, low] = (!sum).to_be_bytes();
+        bytes[24..26].copy_from_slice(&[high, low]);
     }
     let Ok(headers) = Headers::parse(bytes) else {
         return false;
