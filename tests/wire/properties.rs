@@ -58,6 +58,11 @@ fn round_trip(repr: &PacketRepr, payload: &[u8], cuts: &[prop::sample::Index]) {
     }
     let trailer = started.finish().expect("payload is complete");
     assert_eq!([&head, payload, trailer.as_bytes()].concat(), frame);
+    let place = &mut vec![0; payload.len() + 1];
+    let mut started = repr
+        .emit_headers::<HostCrc32>(payload.len(), &mut head)
+        .expect("packet is legal");
+    assert_eq!(started.copy_payload(payload, place), Err(EmitError::NoRoom));
     let headers = Headers::parse(&head).expect("our own headers");
     assert_eq!(headers, packet.headers);
     assert_eq!(headers.trailer_len(), trailer.as_bytes().len());

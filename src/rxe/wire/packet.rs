@@ -185,14 +185,12 @@ impl<C: Crc32> Started<C> {
     /// Copies a piece of payload to `place`, of the same length, and counts it.
     #[inline]
     pub fn copy_payload(&mut self, piece: &[u8], place: &mut [u8]) -> Result<(), EmitError> {
-        if piece.len() != place.len() {
-            return Err(EmitError::NoRoom);
-        }
-        self.left = self
+        let left = self
             .left
             .checked_sub(piece.len())
             .ok_or(EmitError::Payload)?;
-        self.icrc = self.icrc.copy(piece, place);
+        self.icrc = self.icrc.copy(piece, place).ok_or(EmitError::NoRoom)?;
+        self.left = left;
         Ok(())
     }
 
