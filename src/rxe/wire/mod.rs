@@ -9,8 +9,8 @@
 //! ```
 //!
 //! Each header has a file with two levels: `Header`, its layout in the buffer, and `Repr`, its
-//! meaning, which can only hold what is legal. [`packet`] strings them together, [`Body`] ties the
-//! opcode to its extension headers.
+//! meaning, which can only hold what is legal. [`Body`] ties the opcode to its extension headers,
+//! [`packet`] strings everything together to send it, [`received`] takes it apart again.
 
 mod checksum;
 mod cursor;
@@ -31,6 +31,7 @@ pub mod ip;
 pub mod ipv4;
 pub mod ipv6;
 pub mod packet;
+pub mod received;
 pub mod reth;
 pub mod udp;
 
@@ -48,6 +49,7 @@ pub use immdt::Imm;
 pub use ip::Ip;
 pub use ipv4::Repr as Ipv4;
 pub use ipv6::{FlowLabel, Repr as Ipv6};
-pub use packet::{Headers, Packet, Repr as PacketRepr, Trailer};
+pub use packet::{Repr as PacketRepr, Started, Trailer};
+pub use received::{Check, Headers, Packet};
 pub use reth::Repr as Reth;
 pub use udp::Repr as Udp;
