@@ -3,7 +3,6 @@
 //! Writes a parsed packet as the line tshark writes for it, see `tests/goldens/decode.sh`.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
-use usb4_rxe::rxe::wire::packet::Headers;
 use usb4_rxe::rxe::wire::*;
 
 /// One line of the table, without line end.

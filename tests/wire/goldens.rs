@@ -8,8 +8,7 @@ use std::path::PathBuf;
 use pcap_file::pcap::{PcapPacket, PcapReader, PcapWriter};
 use usb4_rxe::host::HostCrc32;
 use usb4_rxe::rxe::opcode::Opcode;
-use usb4_rxe::rxe::wire::packet::Packet;
-use usb4_rxe::rxe::wire::ParseError;
+use usb4_rxe::rxe::wire::{Packet, ParseError};
 
 use crate::corpus::parse_check;
 use crate::{csv, samples};

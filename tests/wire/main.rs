@@ -6,5 +6,6 @@ mod corpus;
 mod csv;
 mod goldens;
 mod properties;
+mod refusals;
 mod samples;
 mod tables;

@@ -7,7 +7,7 @@ use usb4_rxe::host::HostCrc32;
 use usb4_rxe::rxe::icrc::{Crc32, Icrc, IpVersion, SEED};
 use usb4_rxe::rxe::opcode::Opcode;
 use usb4_rxe::rxe::psn::{Msn, Psn};
-use usb4_rxe::rxe::wire::packet::{Headers, Packet, MAX_PACKET};
+use usb4_rxe::rxe::wire::packet::MAX_PACKET;
 use usb4_rxe::rxe::wire::*;
 
 use crate::corpus::parse_check;

@@ -3,7 +3,7 @@
 //! What must hold for the parser on any bytes. Used by the fuzz target and by the ordinary tests.
 
 use usb4_rxe::host::HostCrc32;
-use usb4_rxe::rxe::wire::packet::{Headers, Packet};
+use usb4_rxe::rxe::wire::{Headers, Packet};
 
 /// Checks `bytes` as they are, and once more with checksum and ICRC made right, for no fuzzer
 /// guesses those. Returns whether the bytes as they are were a packet.

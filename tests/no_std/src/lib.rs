@@ -7,7 +7,7 @@
 use usb4_rxe::rxe::icrc::Crc32;
 use usb4_rxe::rxe::psn::Psn;
 use usb4_rxe::rxe::qpn::Qpn;
-use usb4_rxe::rxe::wire::packet::{Packet, MAX_PACKET};
+use usb4_rxe::rxe::wire::packet::MAX_PACKET;
 use usb4_rxe::rxe::wire::*;
 
 /// Would be a second panic handler if the standard library were there.
