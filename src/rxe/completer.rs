@@ -23,6 +23,7 @@ use super::opcode::Position;
 use super::psn::Psn;
 use super::qp::Attr;
 use super::requester::{Phase, Requester, Window};
+use super::retry::LOSS_SIGNS;
 use super::sge;
 use super::time::Time;
 use super::wire::{Aeth, Body, Headers, Nak, Rc, ReadResponse, Syndrome};
@@ -121,6 +122,7 @@ impl Requester {
             return;
         }
         self.restarted = None;
+        self.signs_left = LOSS_SIGNS;
         self.skip_answered(window);
         if !self.retry.is_not_ready() {
             self.retry.progress(now, self.outstanding() != 0);

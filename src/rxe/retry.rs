@@ -20,6 +20,13 @@ use super::time::{AckTimeout, RnrTimer, Time};
 /// The RNR retry count that means for ever.
 pub const RNR_RETRY_INFINITE: u8 = 7;
 
+/// How many reports of a certain loss lead to a packet (a NAK, a probe) before there is progress.
+///
+/// The rail does not know whose packet was lost, so every queue pair says something, and what they
+/// say may be lost in turn: without a bound, enough queue pairs on a bad cable would keep each
+/// other talking for ever.
+pub const LOSS_SIGNS: u8 = 3;
+
 /// What the requester waits for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Wait {

@@ -27,7 +27,7 @@ use super::error::Failure;
 use super::events::Event;
 use super::psn::Psn;
 use super::qp::{Attr, QpType, Work};
-use super::retry::{Exhausted, Retry};
+use super::retry::{Exhausted, Retry, LOSS_SIGNS};
 use super::sge::{self, Pieces};
 use super::time::Time;
 use super::wire::{Bth, Selectivity};
@@ -77,6 +77,8 @@ pub struct Requester {
     pub(super) restarted: Option<Psn>,
     /// Ask for a sign of life with the oldest packet.
     probe: bool,
+    /// Reports of a loss that may still lead to a probe before there is progress.
+    pub(super) signs_left: u8,
     /// Timers and budgets.
     pub(super) retry: Retry,
 }
@@ -96,6 +98,7 @@ impl Requester {
             unasked: 0,
             restarted: None,
             probe: false,
+            signs_left: LOSS_SIGNS,
             retry: Retry::new(attr.timeout, attr.retry_count, attr.rnr_retry),
         }
     }
@@ -145,7 +148,8 @@ impl Requester {
                 self.next_slot();
                 Step::Worked
             }
-            // Those before it are not complete yet; nothing behind it will ever be sent.
+            // The oldest one fails the queue now; with others before it, it waits for them.
+            Phase::Failed(_) if self.cursor == self.head => Step::Worked,
             Phase::Failed(_) => Step::Idle,
             Phase::Posted if work != Work::Executed => Step::Idle,
             Phase::Posted => self.begin(window, attr, env),
@@ -329,7 +333,13 @@ impl Requester {
 
     /// A loss is certain: whatever was lost, the oldest packet's answer tells.
     pub fn lost(&mut self) {
-        self.probe = self.outstanding() != 0 && !self.retry.is_not_ready();
+        if self.outstanding() == 0 || self.retry.is_not_ready() {
+            return;
+        }
+        if let Some(left) = self.signs_left.checked_sub(1) {
+            self.signs_left = left;
+            self.probe = true;
+        }
     }
 
     /// Starts over from the oldest unanswered packet.

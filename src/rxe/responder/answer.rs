@@ -30,19 +30,41 @@ pub enum Answered {
 impl Responder {
     /// Whether anything is owed.
     pub const fn owes(&self) -> bool {
-        self.verdict.is_some() || self.ring.owes()
+        self.verdict.is_some() || self.flushed.is_some() || self.ring.owes()
     }
 
     /// Sends one packet of what is owed, oldest PSN first.
     pub fn answer<E: Env>(&mut self, room: &mut Room<'_>, attr: &Attr, env: &mut E) -> Answered {
         let first = self.ring.first_owed(room.resources).copied();
-        match (first, self.verdict) {
-            (None, None) => Answered::Nothing,
-            (None, Some(verdict)) => self.send_verdict(verdict, attr, env),
-            (Some(owed), Some(verdict)) if verdict.psn.is_before(owed.first_psn) => {
-                self.send_verdict(verdict, attr, env)
+        let before_first = |psn: Psn| first.is_none_or(|owed| psn.is_before(owed.first_psn));
+        let flushed = self.flushed.filter(|psn| before_first(*psn));
+        let verdict = self.verdict.filter(|verdict| before_first(verdict.psn));
+        match (flushed, verdict, first) {
+            (Some(psn), None, _) => self.send_flushed(psn, attr, env),
+            (Some(psn), Some(verdict), _) if psn.is_before(verdict.psn) => {
+                self.send_flushed(psn, attr, env)
             }
-            (Some(owed), _) => self.send_answer(room, &owed, attr, env),
+            (_, Some(verdict), _) => self.send_verdict(verdict, attr, env),
+            (None, None, Some(owed)) => self.send_answer(room, &owed, attr, env),
+            (None, None, None) => Answered::Nothing,
+        }
+    }
+
+    fn send_flushed<E: Env>(&mut self, psn: Psn, attr: &Attr, env: &mut E) -> Answered {
+        let aeth = Aeth {
+            syndrome: Syndrome::ACK,
+            msn: self.msn,
+        };
+        let only = Rc::ReadResponse(ReadResponse::Only(aeth));
+        match send_empty(psn, only, attr, env) {
+            Ok(()) => {
+                self.flushed = None;
+                Answered::Sent
+            }
+            Err(Busy) => {
+                env.count(Event::AnswerDeferred);
+                Answered::Busy
+            }
         }
     }
 
@@ -81,9 +103,7 @@ impl Responder {
                 return self.send_read_data(room, resource, (va, rkey), aeth, attr, env);
             }
             Answer::Empty => Ok(()),
-            Answer::Read { .. } | Answer::Flush | Answer::AtomicWrite => {
-                send_empty(psn, only, attr, env)
-            }
+            Answer::Read { .. } | Answer::AtomicWrite => send_empty(psn, only, attr, env),
             Answer::Atomic { original } => send_empty(
                 psn,
                 Rc::AtomicAck(aeth, AtomicAckEth { original }),

@@ -37,7 +37,10 @@ impl Responder {
                 |answer: &Answer| matches!(answer, Answer::Atomic { .. })
             }
             Rc::AtomicWrite(..) => |answer: &Answer| matches!(answer, Answer::AtomicWrite),
-            Rc::Flush(..) => |answer: &Answer| matches!(answer, Answer::Flush),
+            Rc::Flush(..) => {
+                self.say_flushed(incoming.psn());
+                return;
+            }
             Rc::ReadResponse(_) | Rc::Ack(_) | Rc::AtomicAck(..) => return,
         };
         let found = self.ring.find(room.resources, incoming.psn());

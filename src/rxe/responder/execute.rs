@@ -110,7 +110,7 @@ impl Responder {
                 self.atomic_write(room, attr, incoming, reth, data.0, env)?;
             }
             Body::Rc(Rc::Flush(feth, reth)) => {
-                self.flush(room, attr, incoming, feth, reth, env)?;
+                self.flush(attr, incoming, feth, reth, env)?;
             }
             // Responses and datagrams do not come here.
             Body::Rc(Rc::ReadResponse(_) | Rc::Ack(_) | Rc::AtomicAck(..)) | Body::Ud(_) => {}
@@ -318,7 +318,6 @@ impl Responder {
 
     fn flush<E: Env>(
         &mut self,
-        room: &mut Room<'_>,
         attr: &Attr,
         incoming: &Incoming<'_, E::Payload>,
         feth: &Feth,
@@ -333,9 +332,6 @@ impl Responder {
             rights = rights | Rights::FLUSH_PERSISTENT;
         }
         permit(attr, rights)?;
-        if room.resources.is_empty() {
-            return Err(Failure::ReadDepth.into());
-        }
         let (region, range) = match feth.selectivity {
             Selectivity::Range => {
                 let (region, at) = remote(env, attr, reth.rkey, rights, reth.va, reth.len)?;
@@ -343,9 +339,10 @@ impl Responder {
             }
             Selectivity::Region => (whole_region(env, attr, reth.rkey, rights)?, None),
         };
-        self.owe(room, incoming, Answer::Flush, 1, Owed::EMPTY)?;
         env.flush(&region, range, *feth)
             .map_err(|_| Failure::RemoteAccess)?;
+        self.msn = self.msn.next();
+        self.say_flushed(incoming.psn());
         Ok(())
     }
 

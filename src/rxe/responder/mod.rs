@@ -36,6 +36,7 @@ use super::events::{Drop, Event};
 use super::opcode::{Kind, Position};
 use super::psn::{Msn, Psn};
 use super::qp::{Attr, QpType};
+use super::retry::LOSS_SIGNS;
 use super::wire::{Body, Headers, Nak, Syndrome};
 use super::wqe::Sge;
 pub use answer::Answered;
@@ -111,8 +112,13 @@ pub struct Responder {
     message: Message,
     receive: Option<Receive>,
     verdict: Option<Verdict>,
+    /// A FLUSH whose empty answer is due. It needs no memory: a repeated one was executed before,
+    /// for sure, and requesters do not count it as a read.
+    flushed: Option<Psn>,
     told: Told,
     ring: Ring,
+    /// Reports of a loss that may still be passed on before something in sequence arrives.
+    signs_left: u8,
     /// Unreliable services: the rest of this message is ignored.
     dropping: bool,
 }
@@ -126,8 +132,10 @@ impl Responder {
             message: Message::None,
             receive: None,
             verdict: None,
+            flushed: None,
             told: Told::Nothing,
             ring: Ring::default(),
+            signs_left: LOSS_SIGNS,
             dropping: false,
         }
     }
@@ -178,6 +186,7 @@ impl Responder {
             return Ok(());
         }
         self.told = Told::Nothing;
+        self.signs_left = LOSS_SIGNS;
         if self
             .verdict
             .is_some_and(|v| !matches!(v.syndrome, Syndrome::Ack(_)))
@@ -226,6 +235,10 @@ impl Responder {
         if attr.init.qp_type != QpType::Rc || self.told == Told::NotReady {
             return;
         }
+        let Some(left) = self.signs_left.checked_sub(1) else {
+            return;
+        };
+        self.signs_left = left;
         self.told = Told::Missing;
         self.say(self.expected, Syndrome::Nak(Nak::PsnSequence));
     }
@@ -390,6 +403,14 @@ impl Responder {
     pub fn forget_answers(&mut self, resources: &mut [Resource]) {
         self.ring.clear(resources);
         self.verdict = None;
+        self.flushed = None;
+    }
+
+    /// The answer to a FLUSH is due. An answer to a younger one says all that of an older one said.
+    fn say_flushed(&mut self, psn: Psn) {
+        if self.flushed.is_none_or(|due| due.is_before(psn)) {
+            self.flushed = Some(psn);
+        }
     }
 
     /// An ACK or NAK is due. A newer one says all an older one said.

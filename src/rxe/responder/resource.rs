@@ -34,8 +34,6 @@ pub enum Answer {
         /// That value.
         original: u64,
     },
-    /// An empty READ response: FLUSH.
-    Flush,
     /// An empty READ response: ATOMIC WRITE.
     AtomicWrite,
 }
