@@ -77,6 +77,19 @@ impl Objects {
         key
     }
 
+    /// Adds a region under a key somebody else chose.
+    pub fn add_keyed(&mut self, pd: Pd, rights: Rights, iova: u64, bytes: Vec<u8>, key: u32) {
+        while self.objects.len() as u32 + 1 < key >> 8 {
+            self.add(Pd(u32::MAX), Rights::NONE, 0, Vec::new());
+        }
+        self.add(pd, rights, iova, bytes);
+        let Some(Object::Region(region, _)) = self.objects.last_mut() else {
+            unreachable!("just pushed");
+        };
+        assert_eq!(region.key >> 8, key >> 8, "keys in rising order");
+        region.key = key;
+    }
+
     fn next_key(&self) -> u32 {
         ((self.objects.len() as u32 + 1) << 8) | 0x5a
     }
@@ -188,8 +201,6 @@ pub struct Outbox {
     payload: Vec<u8>,
     /// Recycled buffers.
     pub spare: Vec<Vec<u8>>,
-    /// Rewrites what the environment may choose, before the frame is built.
-    pub dress: Option<fn(&mut PacketRepr)>,
 }
 
 /// Everything an engine sees during one call.
@@ -398,11 +409,8 @@ impl Link for View<'_> {
     }
 
     fn commit(&mut self) {
-        let (mut packet, len) = self.out.current.take().expect("a packet begun");
+        let (packet, len) = self.out.current.take().expect("a packet begun");
         assert_eq!(self.out.payload.len(), len, "payload as announced");
-        if let Some(dress) = self.out.dress {
-            dress(&mut packet);
-        }
         let mut frame = self.out.spare.pop().unwrap_or_default();
         frame.resize(packet.packet_len(len), 0);
         let written = packet

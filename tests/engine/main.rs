@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The engine by itself: against captures of upstream rxe, as tables, without allocation.
+
+#[path = "../support/host.rs"]
+mod host;
+#[path = "../support/pair.rs"]
+mod pair;
+
+mod goldens;
+mod tables;
