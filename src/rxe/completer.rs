@@ -333,10 +333,8 @@ impl Requester {
                 Phase::Failed(failure) => return Err(failure),
                 Phase::Posted | Phase::Begun => return Ok(()),
             }
-            let wr = slot.wr;
-            let len = slot.len;
-            let held = slot.holds_rd_atomic;
-            self.pop(held);
+            let wr = &slot.wr;
+            self.pop(slot.holds_rd_atomic);
             env.release_send();
             if matches!(wr.op, SendOp::Send(_) | SendOp::Datagram(_)) {
                 env.count(Event::SendCompleted);
@@ -345,7 +343,7 @@ impl Requester {
                 let mut cqe = Cqe::new(wr.wr_id, WcOpcode::of(&wr.op), WcStatus::Success);
                 cqe.byte_len = match wr.op {
                     SendOp::AtomicWrite { .. } => 8,
-                    _ => len,
+                    _ => slot.len,
                 };
                 env.complete_send(&cqe).map_err(|_| Failure::CqOverrun)?;
             }

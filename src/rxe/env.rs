@@ -24,8 +24,8 @@ use super::wqe::{BadWr, BindMw, RecvWr, RegMr, SendWr, Sge};
 
 /// The user's queues. Entries are copied out once: the copy is bounded by the caller to `room`.
 pub trait WorkQueues {
-    /// Copies the next send request; its pieces or inline bytes go to the front of `room`.
-    fn next_send(&mut self, room: &mut [Sge]) -> Option<Result<SendWr, BadWr>>;
+    /// Copies the next send request to `wr`, its pieces or inline bytes to the front of `room`.
+    fn next_send(&mut self, wr: &mut SendWr, room: &mut [Sge]) -> Option<Result<(), BadWr>>;
 
     /// The oldest send request not yet released is done: the user may use its place again.
     fn release_send(&mut self);

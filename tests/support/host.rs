@@ -217,9 +217,10 @@ pub struct View<'a> {
 }
 
 impl WorkQueues for View<'_> {
-    fn next_send(&mut self, room: &mut [Sge]) -> Option<Result<SendWr, BadWr>> {
+    fn next_send(&mut self, out: &mut SendWr, room: &mut [Sge]) -> Option<Result<(), BadWr>> {
         let posted = self.queues.sq.pop_front()?;
         Some(posted.wr.and_then(|wr| {
+            *out = wr;
             let fits = match wr.data {
                 Data::Gather(n) => posted
                     .sges
@@ -232,7 +233,7 @@ impl WorkQueues for View<'_> {
                     .zip(room.as_mut_bytes().get_mut(..usize::from(n)))
                     .map(|(from, to)| to.copy_from_slice(from)),
             };
-            fits.map(|()| wr).ok_or(BadWr { wr_id: wr.wr_id })
+            fits.ok_or(BadWr { wr_id: wr.wr_id })
         }))
     }
 

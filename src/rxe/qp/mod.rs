@@ -45,7 +45,7 @@ use super::inbound::admit;
 use super::mtu::Mtu;
 use super::opcode::Direction;
 use super::psn::Psn;
-use super::requester::{wire_bytes, Requester, Step, Window};
+use super::requester::{wire_bytes, Requester, Shape, Step, Window};
 use super::responder::{self, Answered, Responder, Room};
 use super::retry::Expired;
 use super::storage::{Parts, Storage};
@@ -85,6 +85,7 @@ pub struct Qp<S> {
     requester: Requester,
     responder: Responder,
     storage: S,
+    shape: Shape,
     drain: Drain,
     /// The first packet has arrived.
     established: bool,
@@ -97,15 +98,18 @@ pub struct Qp<S> {
 
 impl<S: Storage> Qp<S> {
     /// A queue pair in state RESET. For datagrams, `port_mtu` is the longest payload.
-    pub fn new(init: Init, port_mtu: Mtu, storage: S) -> Self {
+    pub fn new(init: Init, port_mtu: Mtu, mut storage: S) -> Self {
         let mut attr = Attr::new(init);
         attr.mtu = port_mtu;
+        let parts = storage.parts();
+        let shape = Shape::of(parts.slots, parts.send_room);
         Self {
             requester: Requester::new(&attr),
             responder: Responder::new(&attr),
             attr,
             state: State::Reset,
             storage,
+            shape,
             drain: Drain::Off,
             established: false,
             last_receive_told: false,
@@ -250,7 +254,7 @@ impl<S: Storage> Qp<S> {
                 }
             }
             Direction::Response => {
-                let mut window = Window::new(slots, send_room);
+                let mut window = Window::new(slots, send_room, self.shape);
                 let taken =
                     self.requester
                         .response(&mut window, &self.attr, now, headers, payload, env);
@@ -299,7 +303,7 @@ impl<S: Storage> Qp<S> {
                     return;
                 }
                 let parts = self.storage.parts();
-                let window = Window::new(parts.slots, parts.send_room);
+                let window = Window::new(parts.slots, parts.send_room, self.shape);
                 self.requester.restart(&window, env);
                 // A NAK or a gap at this place counts again.
                 self.requester.restarted = None;
@@ -353,7 +357,7 @@ impl<S: Storage> Qp<S> {
             Work::Executed | Work::Finished => {}
         }
         let parts = self.storage.parts();
-        let mut window = Window::new(parts.slots, parts.send_room);
+        let mut window = Window::new(parts.slots, parts.send_room, self.shape);
         let step = self
             .requester
             .step(&mut window, &self.attr, permits.sends, now, env);
@@ -381,7 +385,7 @@ impl<S: Storage> Qp<S> {
                 env.notify(event);
             }
         } else {
-            let mut window = Window::new(parts.slots, parts.send_room);
+            let mut window = Window::new(parts.slots, parts.send_room, self.shape);
             self.requester
                 .end_oldest(&mut window, consequence.status, env);
         }
@@ -401,7 +405,7 @@ impl<S: Storage> Qp<S> {
         /// Requests ended in one step.
         const AT_ONCE: u32 = 16;
         let parts = self.storage.parts();
-        let mut window = Window::new(parts.slots, parts.send_room);
+        let mut window = Window::new(parts.slots, parts.send_room, self.shape);
         let mut flushed = 0u32;
         while flushed < AT_ONCE
             && self
@@ -411,8 +415,12 @@ impl<S: Storage> Qp<S> {
             flushed = flushed.saturating_add(1);
         }
         while flushed < AT_ONCE {
-            let wr_id = match env.next_send(window.room_mut(0)) {
-                Some(Ok(wr)) => wr.wr_id,
+            // Nothing is under way any more: any slot will do.
+            let Some((slot, room)) = window.place_mut(0) else {
+                break;
+            };
+            let wr_id = match env.next_send(&mut slot.wr, room) {
+                Some(Ok(())) => slot.wr.wr_id,
                 Some(Err(bad)) => bad.wr_id,
                 None => break,
             };

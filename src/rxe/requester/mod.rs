@@ -17,7 +17,7 @@
 mod segment;
 mod slot;
 
-pub use slot::{Phase, Slot, Window};
+pub use slot::{Phase, Shape, Slot, Window};
 
 use zerocopy::IntoBytes;
 
@@ -152,38 +152,48 @@ impl Requester {
             Phase::Failed(_) if self.cursor == self.head => Step::Worked,
             Phase::Failed(_) => Step::Idle,
             Phase::Posted if work != Work::Executed => Step::Idle,
-            Phase::Posted => self.begin(window, attr, env),
+            Phase::Posted => match self.begin(window, attr, env) {
+                Step::Worked if self.is_cursor_begun(window) => self.send(window, attr, now, env),
+                step => step,
+            },
         }
     }
 
-    /// Copies the next request from the user's queue.
+    fn is_cursor_begun(&self, window: &Window<'_>) -> bool {
+        window
+            .slot(self.cursor)
+            .is_some_and(|slot| slot.phase == Phase::Begun)
+    }
+
+    /// Copies the next request from the user's queue into its slot.
     fn take<E: Env>(&mut self, window: &mut Window<'_>, env: &mut E) -> bool {
         let number = self.tail;
         if number.wrapping_sub(self.head) >= window.capacity() {
             return false;
         }
-        let Some(taken) = env.next_send(window.room_mut(number)) else {
+        let Some((slot, room)) = window.place_mut(number) else {
             return false;
         };
-        let mut fresh = Slot::EMPTY;
-        match taken {
-            Ok(wr) => {
-                fresh.wr = wr;
-                match data_len(&wr.data, window.room(number)) {
-                    Some(len) if len <= MAX_MESSAGE => fresh.len = len,
-                    Some(_) => fresh.phase = Phase::Failed(Failure::RequestLength),
-                    None => fresh.phase = Phase::Failed(Failure::BadRequest),
+        let Some(taken) = env.next_send(&mut slot.wr, room) else {
+            return false;
+        };
+        slot.len = 0;
+        slot.received = 0;
+        slot.holds_rd_atomic = false;
+        slot.phase = match taken {
+            Ok(()) => match data_len(&slot.wr.data, room) {
+                Some(len) if len <= MAX_MESSAGE => {
+                    slot.len = len;
+                    Phase::Posted
                 }
-            }
+                Some(_) => Phase::Failed(Failure::RequestLength),
+                None => Phase::Failed(Failure::BadRequest),
+            },
             Err(bad) => {
-                fresh.wr.wr_id = bad.wr_id;
-                fresh.phase = Phase::Failed(Failure::BadRequest);
+                slot.wr.wr_id = bad.wr_id;
+                Phase::Failed(Failure::BadRequest)
             }
-        }
-        match window.slot_mut(number) {
-            Some(slot) => *slot = fresh,
-            None => return false,
-        }
+        };
         self.tail = number.wrapping_add(1);
         true
     }
@@ -196,13 +206,13 @@ impl Requester {
         let Some(slot) = window.slot_mut(self.cursor) else {
             return Step::Idle;
         };
-        let op = slot.wr.op;
         if let Some(failure) = refuse(slot, attr) {
             slot.phase = Phase::Failed(failure);
             return Step::Worked;
         }
         // Local invalidate waits for everything before it (10.6.5.1), a fence for reads and
         // atomics (10.8.3.3).
+        let op = &slot.wr.op;
         if matches!(op, SendOp::LocalInvalidate(_)) && !is_oldest {
             return Step::Idle;
         }
@@ -210,7 +220,7 @@ impl Requester {
             return Step::Idle;
         }
         if op.is_local() {
-            slot.phase = match execute_local(&op, attr, env) {
+            slot.phase = match execute_local(op, attr, env) {
                 Ok(()) => Phase::Done,
                 Err(failure) => Phase::Failed(failure),
             };

@@ -69,77 +69,100 @@ impl Slot {
     }
 }
 
+/// The dimensions of a send window, computed once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Shape {
+    /// How many requests fit: 0 or a power of two.
+    capacity: u32,
+    /// Room of one request, in pieces.
+    stride: usize,
+}
+
+impl Shape {
+    /// Of this memory. A number of slots that is no power of two is cut to one.
+    pub fn of(slots: &[Slot], room: &[Sge]) -> Self {
+        let len = u32::try_from(slots.len()).unwrap_or(u32::MAX);
+        let capacity = match len.checked_ilog2() {
+            Some(log) => 1u32.wrapping_shl(log),
+            None => 0,
+        };
+        Self {
+            capacity,
+            stride: room.len().checked_div(slots.len()).unwrap_or(0),
+        }
+    }
+}
+
 /// The send window: slots by running number, and the room for their local data.
 #[derive(Debug)]
 pub struct Window<'a> {
     slots: &'a mut [Slot],
     room: &'a mut [Sge],
-    stride: usize,
+    shape: Shape,
 }
 
 impl<'a> Window<'a> {
-    /// Over the caller's memory. A length that is no power of two is cut to one.
-    pub fn new(slots: &'a mut [Slot], room: &'a mut [Sge]) -> Self {
-        let stride = room.len().checked_div(slots.len()).unwrap_or(0);
-        Self {
-            slots,
-            room,
-            stride,
-        }
+    /// Over the caller's memory.
+    #[inline]
+    pub fn new(slots: &'a mut [Slot], room: &'a mut [Sge], shape: Shape) -> Self {
+        Self { slots, room, shape }
     }
 
     /// How many requests fit: 0 or a power of two.
+    #[inline]
     pub fn capacity(&self) -> u32 {
-        let len = u32::try_from(self.slots.len()).unwrap_or(u32::MAX);
-        match len.checked_ilog2() {
-            Some(log) => 1u32.wrapping_shl(log),
-            None => 0,
-        }
+        self.shape.capacity
     }
 
     /// The place of request `number`.
+    #[inline]
     fn index(&self, number: u32) -> usize {
         // Power of two: the running number may wrap.
-        (number & self.capacity().wrapping_sub(1)) as usize
+        (number & self.shape.capacity.wrapping_sub(1)) as usize
+    }
+
+    /// The request `number` and the room for its local data.
+    pub fn place_mut(&mut self, number: u32) -> Option<(&mut Slot, &mut [Sge])> {
+        let index = self.index(number);
+        let start = index.wrapping_mul(self.shape.stride);
+        let room = self
+            .room
+            .get_mut(start..start.wrapping_add(self.shape.stride))?;
+        Some((self.slots.get_mut(index)?, room))
     }
 
     /// The request `number`.
+    #[inline]
     pub fn slot(&self, number: u32) -> Option<&Slot> {
         self.slots.get(self.index(number))
     }
 
     /// The request `number`.
+    #[inline]
     pub fn slot_mut(&mut self, number: u32) -> Option<&mut Slot> {
         let index = self.index(number);
         self.slots.get_mut(index)
     }
 
-    /// The room for the local data of request `number`.
-    pub fn room_mut(&mut self, number: u32) -> &mut [Sge] {
-        let start = self.index(number).wrapping_mul(self.stride);
-        self.room
-            .get_mut(start..start.wrapping_add(self.stride))
-            .unwrap_or(&mut [])
-    }
-
     /// The pieces of request `number`; none if its data is inline.
+    #[inline]
     pub fn pieces(&self, number: u32) -> &[Sge] {
         let index = self.index(number);
         let count = match self.slots.get(index).map(|slot| slot.wr.data) {
             Some(Data::Gather(count)) => usize::from(count),
             Some(Data::Inline(_)) | None => 0,
         };
-        let start = index.wrapping_mul(self.stride);
+        let start = index.wrapping_mul(self.shape.stride);
         self.room
-            .get(start..start.wrapping_add(count.min(self.stride)))
+            .get(start..start.wrapping_add(count.min(self.shape.stride)))
             .unwrap_or(&[])
     }
 
     /// The room of request `number`, as left by the caller.
     pub fn room(&self, number: u32) -> &[Sge] {
-        let start = self.index(number).wrapping_mul(self.stride);
+        let start = self.index(number).wrapping_mul(self.shape.stride);
         self.room
-            .get(start..start.wrapping_add(self.stride))
+            .get(start..start.wrapping_add(self.shape.stride))
             .unwrap_or(&[])
     }
 }
