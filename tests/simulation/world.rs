@@ -327,8 +327,8 @@ impl World {
 
         let again = match ran {
             Ran::Idle => None,
-            // The link's queue is as long as one budget.
-            Ran::More => Some(self.links[host].free_at().max(self.now + 1)),
+            // Who has had its turn comes after those who found the link busy.
+            Ran::More => Some(self.links[host].free_at().max(self.now) + 1),
             Ran::Busy => Some(self.links[host].free_at().max(self.now + 50)),
         };
         let target = &mut self.hosts[host].nodes[node];
