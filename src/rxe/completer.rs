@@ -177,6 +177,12 @@ impl Requester {
                 if self.outstanding() == 0 || self.retry.is_not_ready() {
                     return Ok(());
                 }
+                if self.restarted == Some(self.una) {
+                    // It may have been on its way before the packets sent again arrived: that one
+                    // packet is cheap, all of them are not.
+                    self.probe_again();
+                    return Ok(());
+                }
                 self.restart_charged(window, env)
                     .map_err(|_| self.retries_exceeded(env))
             }

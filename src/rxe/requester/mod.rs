@@ -352,6 +352,12 @@ impl Requester {
         }
     }
 
+    /// The peer misses the oldest packet, again or still: sends it once more, unless it is the next
+    /// to be sent anyway.
+    pub fn probe_again(&mut self) {
+        self.probe = self.cursor != self.head || self.packet != 0;
+    }
+
     /// Starts over from the oldest unanswered packet.
     pub fn restart<E: Env>(&mut self, window: &Window<'_>, env: &mut E) {
         env.count(Event::Retry(self.una));

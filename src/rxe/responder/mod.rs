@@ -116,6 +116,8 @@ pub struct Responder {
     /// for sure, and requesters do not count it as a read.
     flushed: Option<Psn>,
     told: Told,
+    /// The last packet that came too early, since one in sequence did.
+    last_ahead: Option<Psn>,
     ring: Ring,
     /// Reports of a loss that may still be passed on before something in sequence arrives.
     signs_left: u8,
@@ -134,6 +136,7 @@ impl Responder {
             verdict: None,
             flushed: None,
             told: Told::Nothing,
+            last_ahead: None,
             ring: Ring::default(),
             signs_left: LOSS_SIGNS,
             dropping: false,
@@ -186,6 +189,7 @@ impl Responder {
             return Ok(());
         }
         self.told = Told::Nothing;
+        self.last_ahead = None;
         self.signs_left = LOSS_SIGNS;
         if self
             .verdict
@@ -216,8 +220,20 @@ impl Responder {
     }
 
     /// A packet that should not come yet.
+    ///
+    /// One NAK is enough for all that is under way behind the gap. PSNs that go back mean that the
+    /// requester has started over, and that the packet we miss was lost once more.
     fn ahead<E: Env>(&mut self, psn: Psn, env: &mut E) {
-        if self.told != Told::Nothing {
+        let started_over = self
+            .last_ahead
+            .replace(psn)
+            .is_some_and(|last| !last.is_before(psn));
+        let silent = match self.told {
+            Told::Nothing => false,
+            Told::Missing => !started_over,
+            Told::NotReady => true,
+        };
+        if silent {
             env.count(Event::Dropped(Drop::Waiting));
             return;
         }
