@@ -258,11 +258,19 @@ fn play(mut requester: Side, mut responder: Side, talk: &Conversation, what: &st
     for answer in &talk.answers {
         requester.take(answer);
     }
-    assert_same_frames(&requester.out.frames, &talk.requests, &format!("{what} request"));
+    assert_same_frames(
+        &requester.out.frames,
+        &talk.requests,
+        &format!("{what} request"),
+    );
     for request in &talk.requests {
         responder.take(request);
     }
-    assert_same_frames(&responder.out.frames, &talk.answers, &format!("{what} answer"));
+    assert_same_frames(
+        &responder.out.frames,
+        &talk.answers,
+        &format!("{what} answer"),
+    );
     assert_eq!(responder.qp.state(), State::Rts);
     let good = requester
         .queues
@@ -277,12 +285,20 @@ fn send_as_upstream() {
     let talk = conversation("send_rc.pcap");
     let (mut requester, mut responder) = ends(&talk);
     let messages = messages(&talk.requests);
-    let all: Vec<u8> = messages.iter().flat_map(|(_, bytes)| bytes.clone()).collect();
+    let all: Vec<u8> = messages
+        .iter()
+        .flat_map(|(_, bytes)| bytes.clone())
+        .collect();
     requester.add_local([all.clone(), vec![0; 4096]].concat());
     responder.add_local(vec![0; 4096 * (messages.len() + 1)]);
     for i in 0..messages.len() {
         // The last message may be cut off by the end of the capture.
-        post(&mut requester, SendOp::Send(SendTail::Plain), i * 4096, 4096);
+        post(
+            &mut requester,
+            SendOp::Send(SendTail::Plain),
+            i * 4096,
+            4096,
+        );
         let sges = responder.sge(i * 4096, 4096);
         responder.queues.rq.push_back(PostedReceive {
             wr_id: i as u64,
@@ -306,7 +322,10 @@ fn write_as_upstream() {
     let talk = conversation("write_rc.pcap");
     let (mut requester, mut responder) = ends(&talk);
     let messages = messages(&talk.requests);
-    let all: Vec<u8> = messages.iter().flat_map(|(_, bytes)| bytes.clone()).collect();
+    let all: Vec<u8> = messages
+        .iter()
+        .flat_map(|(_, bytes)| bytes.clone())
+        .collect();
     requester.add_local([all, vec![0; 4096]].concat());
     let reth = messages[0].0.expect("a WRITE");
     responder.objects.add_keyed(
@@ -335,10 +354,13 @@ fn read_as_upstream() {
     let talk = conversation("read_rc.pcap");
     let (mut requester, mut responder) = ends(&talk);
     requester.add_local(vec![0; 4096 * talk.requests.len()]);
-    let mut reths = talk.requests.iter().map(|r| match r.packet().headers.repr.body {
-        Body::Rc(Rc::ReadRequest(reth)) => reth,
-        other => panic!("not a READ: {other:?}"),
-    });
+    let mut reths = talk
+        .requests
+        .iter()
+        .map(|r| match r.packet().headers.repr.body {
+            Body::Rc(Rc::ReadRequest(reth)) => reth,
+            other => panic!("not a READ: {other:?}"),
+        });
     let first = reths.clone().next().expect("a READ");
     // The first answer tells what the memory held; it did not change.
     let bytes: Vec<u8> = talk
@@ -356,7 +378,12 @@ fn read_as_upstream() {
             va: reth.va,
             rkey: reth.rkey,
         };
-        post(&mut requester, SendOp::Read(remote), i * 4096, reth.len as usize);
+        post(
+            &mut requester,
+            SendOp::Read(remote),
+            i * 4096,
+            reth.len as usize,
+        );
     }
     play(requester, responder, &talk, "READ");
 }
@@ -366,10 +393,13 @@ fn fetch_add_as_upstream() {
     let talk = conversation("atomic_fadd.pcap");
     let (mut requester, mut responder) = ends(&talk);
     requester.add_local(vec![0; 8 * talk.requests.len()]);
-    let originals = talk.answers.iter().map(|a| match a.packet().headers.repr.body {
-        Body::Rc(Rc::AtomicAck(_, value)) => value.original,
-        other => panic!("not an atomic ACK: {other:?}"),
-    });
+    let originals = talk
+        .answers
+        .iter()
+        .map(|a| match a.packet().headers.repr.body {
+            Body::Rc(Rc::AtomicAck(_, value)) => value.original,
+            other => panic!("not an atomic ACK: {other:?}"),
+        });
     let eths: Vec<_> = talk
         .requests
         .iter()
@@ -450,7 +480,10 @@ fn datagrams_as_upstream() {
     );
     receiver.add_local(vec![0; 1064]);
     let sges = receiver.sge(0, 1064);
-    receiver.queues.rq.push_back(PostedReceive { wr_id: 5, sges });
+    receiver
+        .queues
+        .rq
+        .push_back(PostedReceive { wr_id: 5, sges });
     receiver.take(&talk.requests[0]);
     let cqe = receiver.queues.rcq[0];
     assert_eq!((cqe.byte_len, cqe.src_qp), (1064, ud.deth.src_qp));

@@ -7,5 +7,9 @@ mod host;
 #[path = "../support/pair.rs"]
 mod pair;
 
+#[path = "../fuzz/checks/engine.rs"]
+mod operations;
+
 mod goldens;
+mod hostile;
 mod tables;
