@@ -11,3 +11,4 @@
 #[cfg(feature = "host")]
 pub mod host;
 pub mod rxe;
+pub mod usb4;
