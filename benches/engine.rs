@@ -3,6 +3,8 @@
 //! What one 4 KiB RDMA WRITE packet costs the engine, stage by stage, without payload copy and
 //! CRC: post and build, parse, respond (with building the ACK), parse the ACK, complete.
 
+#![allow(clippy::cast_possible_truncation)] // test data is small
+
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 

@@ -2,6 +2,8 @@
 
 //! The engine allocates nothing: a counting allocator watches a million packets.
 
+#![allow(clippy::cast_possible_truncation)] // test data is small
+
 #[path = "support/lean.rs"]
 mod lean;
 #[path = "support/pair.rs"]

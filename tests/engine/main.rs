@@ -2,6 +2,8 @@
 
 //! The engine by itself: against captures of upstream rxe, as tables, without allocation.
 
+#![allow(clippy::cast_possible_truncation)] // test data is small
+
 #[path = "../support/host.rs"]
 mod host;
 #[path = "../support/pair.rs"]
@@ -10,6 +12,7 @@ mod pair;
 #[path = "../fuzz/checks/engine.rs"]
 mod operations;
 
+mod cases;
 mod goldens;
 mod hostile;
 mod tables;

@@ -11,6 +11,8 @@
 //!
 //! A failure prints the seed and the smallest size at which it still fails.
 
+#![allow(clippy::cast_possible_truncation)] // test data is small
+
 #[path = "../support/host.rs"]
 mod host;
 #[path = "../support/pair.rs"]
