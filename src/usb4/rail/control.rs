@@ -13,6 +13,10 @@ use crate::usb4::rail::rx::Losses;
 use crate::usb4::rail::seq::Seq;
 use crate::usb4::rail::MAX_RAILS;
 
+/// Fewer untold frames than this are not worth a control frame: the control frames themselves take
+/// credit, and two ends at rest must come to rest. A peer that is short of credit asks.
+const WORTH_TELLING: u32 = 8;
+
 /// How often a loss is told without being asked; any of them may be lost itself.
 const LOSS_REPEATS: u8 = 3;
 
@@ -87,7 +91,7 @@ impl Untold {
     #[inline]
     fn plan(&mut self, id: RailId, now: Time, times: &Times) {
         let untold = self.untold(id);
-        if untold > 0 {
+        if untold >= WORTH_TELLING {
             let at = if untold >= self.rings[id.index()] / 4 {
                 now
             } else {

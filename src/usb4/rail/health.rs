@@ -24,7 +24,7 @@ const MAX_DOUBLINGS: u32 = 7;
 /// The watch over one rail.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Watch {
-    /// When the last frame was sent.
+    /// When the last frame was put into the ring or sent from it.
     last_sent: Time,
     /// When the peer was last seen to receive, or when there first was something to receive.
     last_progress: Time,
@@ -33,6 +33,23 @@ pub(super) struct Watch {
     /// The other rail asked, and the sequence of the question.
     pub witness: Option<(RailId, Seq)>,
     asked: Time,
+}
+
+/// Why a rail may have to be asked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Doubt {
+    /// The peer was not seen to receive all.
+    pub unseen: bool,
+    /// Credit is missing.
+    pub starved: bool,
+    /// The transmit ring is empty: while it is not, what follows will find a loss.
+    pub drained: bool,
+}
+
+impl Doubt {
+    fn wants_probe(self) -> bool {
+        (self.unseen || self.starved) && self.drained
+    }
 }
 
 /// What the watch wants.
@@ -107,13 +124,14 @@ impl Watch {
         }
     }
 
-    /// What to do now. `unseen`: the peer has not seen all; `starved`: credit is missing.
-    pub fn want(&self, unseen: bool, starved: bool, now: Time, times: &Times) -> Want {
+    /// What to do now.
+    pub fn want(&self, doubt: Doubt, now: Time, times: &Times) -> Want {
+        let unseen = doubt.unseen;
         if unseen && now >= self.last_progress.after(times.dead) {
             Want::Dead
         } else if unseen && now >= self.stall_at(times) {
             Want::Witness
-        } else if (unseen || starved) && now >= self.probe_at(times) {
+        } else if doubt.wants_probe() && now >= self.probe_at(times) {
             Want::Probe
         } else {
             Want::Nothing
@@ -121,15 +139,15 @@ impl Watch {
     }
 
     /// When [`want`](Self::want) will want something.
-    pub fn next(&self, unseen: bool, starved: bool, times: &Times) -> Time {
+    pub fn next(&self, doubt: Doubt, times: &Times) -> Time {
         let mut next = Time::NEVER;
-        if unseen {
+        if doubt.unseen {
             next = self
                 .last_progress
                 .after(times.dead)
                 .earlier_of(self.stall_at(times));
         }
-        if unseen || starved {
+        if doubt.wants_probe() {
             next = next.earlier_of(self.probe_at(times));
         }
         next

@@ -25,7 +25,6 @@
 //! before that stripe sequence that went over it.
 
 use zerocopy::byteorder::network_endian::{U16, U32};
-use zerocopy::IntoBytes;
 use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::{take, FrameError};
@@ -194,7 +193,7 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    fn put<T: IntoBytes + zerocopy::Immutable>(&mut self, value: &T) -> Result<(), FrameError> {
+    fn put<T: zerocopy::IntoBytes + zerocopy::Immutable>(&mut self, value: &T) -> Result<(), FrameError> {
         let room = self.room.get_mut(self.at..).ok_or(FrameError::NoRoom)?;
         value
             .write_to_prefix(room)

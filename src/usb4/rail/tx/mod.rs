@@ -77,8 +77,8 @@ impl<E: Egress, L: DerefMut<Target = [Entry]>> Sender<E, L> {
     pub fn new(log: L, times: Times) -> Self {
         Self {
             rails: [TxRail::DOWN; MAX_RAILS],
-            rdma: Open::new(Class::Rdma),
-            ethernet: Open::new(Class::Ethernet),
+            rdma: Open::new(),
+            ethernet: Open::new(),
             turn: Turn::default(),
             stripe: Seq::ZERO,
             last: None,
@@ -147,9 +147,10 @@ impl<E: Egress, L: DerefMut<Target = [Entry]>> Sender<E, L> {
     }
 
     /// The ring of a rail has sent `frames` frames; call [`flush`](Self::flush) after.
-    pub fn completed(&mut self, id: RailId, frames: u32) {
+    pub fn completed(&mut self, now: Time, id: RailId, frames: u32) {
         let rail = &mut self.rails[id.index()];
         rail.outstanding = rail.outstanding.saturating_sub(frames);
+        rail.watch.sent(now);
     }
 
     /// Whether a packet waits for a rail.
@@ -277,7 +278,7 @@ impl<E: Egress, L: DerefMut<Target = [Entry]>> Sender<E, L> {
             open.clear();
             return;
         }
-        let first = rail.take(frames, now);
+        let first = rail.take(frames, true, now);
         egress.post_head(id, buffer, open.len);
         let payload = open.payload.iter().take(usize::from(open.frames));
         for (place, (memory, len)) in (0u8..).zip(payload.flatten()) {

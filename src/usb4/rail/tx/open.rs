@@ -4,11 +4,10 @@
 
 use core::ops::DerefMut;
 
-use crate::usb4::rail::frame::record::{self, Record};
-use crate::usb4::rail::frame::{header, Class, Kind};
-use crate::usb4::rail::FRAME_SIZE;
-
 use crate::usb4::rail::config::MAX_TRAIN;
+use crate::usb4::rail::frame::record::{self, Record};
+use crate::usb4::rail::frame::{header, Kind};
+use crate::usb4::rail::FRAME_SIZE;
 
 /// The most packets of a frame.
 pub(super) const MAX_PACKETS: usize = 64;
@@ -46,7 +45,6 @@ impl Shape {
 
 /// A frame being filled.
 pub(super) struct Open<B, P> {
-    pub class: Class,
     pub buffer: Option<B>,
     pub len: usize,
     pub packets: u8,
@@ -58,9 +56,8 @@ pub(super) struct Open<B, P> {
 }
 
 impl<B: DerefMut<Target = [u8]>, P: Copy> Open<B, P> {
-    pub fn new(class: Class) -> Self {
+    pub fn new() -> Self {
         Self {
-            class,
             buffer: None,
             len: header::LEN,
             packets: 0,

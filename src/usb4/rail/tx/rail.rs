@@ -4,7 +4,7 @@
 
 use crate::rxe::time::Time;
 use crate::usb4::rail::config::{CONTROL_RESERVE, MAX_RING};
-use crate::usb4::rail::health::Watch;
+use crate::usb4::rail::health::{Doubt, Watch};
 use crate::usb4::rail::seq::Seq;
 
 /// What a rail is told when it comes up.
@@ -41,6 +41,8 @@ pub(super) struct TxRail {
     pub watch: Watch,
     /// The first frame the peer has not seen.
     pub confirmed: Seq,
+    /// Frames from here on need not be confirmed: they only say what can be asked again.
+    minor: Seq,
     ring: u32,
     peer_ring: u32,
     limit: Seq,
@@ -56,6 +58,7 @@ impl TxRail {
         starved: false,
         watch: Watch::NEW,
         confirmed: Seq::ZERO,
+        minor: Seq::ZERO,
         ring: 0,
         peer_ring: 0,
         limit: Seq::ZERO,
@@ -95,21 +98,34 @@ impl TxRail {
         self.up && self.outstanding < self.ring && self.credit() > 0
     }
 
-    /// Whether all that was sent has been seen.
+    /// Whether all that matters has been seen.
     #[inline]
     pub fn is_quiet(&self) -> bool {
-        self.confirmed == self.next
+        !self.minor.is_after(self.confirmed)
     }
 
-    /// `frames` frames go into the ring; returns the sequence of the first.
-    #[inline]
-    pub fn take(&mut self, frames: u32, now: Time) -> Seq {
-        let first = self.next;
-        if self.is_quiet() {
-            self.watch.progress(now);
+    /// What there is to ask; `waiting`: some packet waits for a rail.
+    pub fn doubt(&self, waiting: bool) -> Doubt {
+        Doubt {
+            unseen: !self.is_quiet(),
+            starved: self.starved && waiting,
+            drained: self.outstanding == 0,
         }
-        self.watch.sent(now);
+    }
+
+    /// `frames` frames go into the ring; returns the sequence of the first. Without `matters` they
+    /// need not be confirmed: an answer to an answer would never end.
+    #[inline]
+    pub fn take(&mut self, frames: u32, matters: bool, now: Time) -> Seq {
+        let first = self.next;
         self.next = self.next.plus(frames);
+        if matters {
+            if self.is_quiet() {
+                self.watch.progress(now);
+            }
+            self.watch.sent(now);
+            self.minor = self.next;
+        }
         self.outstanding = self.outstanding.saturating_add(frames);
         first
     }

@@ -123,8 +123,7 @@ impl<E: Egress, L: DerefMut<Target = [Entry]>> Sender<E, L> {
         let waiting = self.is_waiting();
         let mut next = self.untold.due();
         for rail in self.rails.iter().filter(|rail| rail.up) {
-            let starved = rail.starved && waiting;
-            let at = rail.watch.next(!rail.is_quiet(), starved, &self.times);
+            let at = rail.watch.next(rail.doubt(waiting), &self.times);
             next = next.earlier_of(at);
         }
         next
@@ -155,6 +154,7 @@ impl<E: Egress, L: DerefMut<Target = [Entry]>> Sender<E, L> {
                     if let Some(other) = witness {
                         self.control(now, other, Kind::Probe, egress);
                     }
+                    self.control(now, id, Kind::Probe, egress);
                 }
                 Want::Dead => self.rail_down(now, id, Down::Silent, notices),
             }
@@ -236,7 +236,7 @@ impl<E: Egress, L: DerefMut<Target = [Entry]>> Sender<E, L> {
             credit: None,
         };
         if header.emit(&mut buffer).is_ok() {
-            rail.take(1, now);
+            rail.take(1, kind == Kind::Probe, now);
             egress.post_head(id, buffer, len);
         }
     }
