@@ -137,8 +137,7 @@ impl<E: Egress, L: DerefMut<Target = [Entry]>> Sender<E, L> {
             if !rail.up {
                 continue;
             }
-            let starved = rail.starved && waiting;
-            match rail.watch.want(!rail.is_quiet(), starved, now, &self.times) {
+            match rail.watch.want(rail.doubt(waiting), now, &self.times) {
                 Want::Nothing => {}
                 Want::Probe => {
                     self.control(now, id, Kind::Probe, egress);
