@@ -12,7 +12,7 @@ use usb4_rxe::rxe::psn::Psn;
 use usb4_rxe::rxe::qp::{Qp, QpType, Ran, State};
 use usb4_rxe::rxe::qpn::Qpn;
 use usb4_rxe::rxe::time::Time;
-use usb4_rxe::rxe::wire::{Body, Bth, Deth, Headers, Ip, Packet, Rc, Reth, Ud};
+use usb4_rxe::rxe::wire::{Body, Bth, Deth, Headers, Ip, Nak, Packet, Rc, Reth, Syndrome, Ud};
 use usb4_rxe::rxe::wqe::{Data, Remote, SendOp, SendWr, Sge};
 
 use crate::host::{Objects, Outbox, PostedSend, Queues, VecStorage, View};
@@ -122,6 +122,48 @@ fn a_queue_pair_connected_to_itself() {
     let bytes = alone.objects.bytes(alone.key);
     assert_eq!(bytes[..1000], bytes[2000..3000]);
     assert_eq!(bytes[3000], 5);
+}
+
+/// What was posted ends even if the last words of the queue pair never leave.
+#[test]
+fn a_failed_pair_is_flushed_though_the_link_is_dead() {
+    let me = End {
+        host: 0,
+        qpn: Qpn::new(0x33),
+        psn: Psn::ZERO,
+    };
+    let peer = End {
+        host: 1,
+        qpn: Qpn::new(0x44),
+        psn: Psn::ZERO,
+    };
+    let mut alone = Alone::new(&Setup::default(), me, peer);
+    alone.out.room = Some(0);
+    for _ in 0..40 {
+        alone.post(SendOp::Read(Remote::default()), 0, 8);
+    }
+    let bad_key = Body::Rc(Rc::ReadRequest(Reth {
+        va: 0,
+        rkey: 0xdead_0000,
+        len: 1,
+    }));
+    let repr = path(1, 0, false, 9).packet(Bth::new(me.qpn, Psn::ZERO), bad_key);
+    let mut frame = vec![0; repr.packet_len(0)];
+    repr.emit::<HostCrc32>(&[], &mut frame).expect("it fits");
+    alone.take(&frame);
+    assert_eq!(alone.qp.state(), State::Err);
+    assert!(alone.run().is_empty());
+    let statuses: Vec<_> = alone.queues.scq.iter().map(|cqe| cqe.status).collect();
+    assert_eq!(statuses, [WcStatus::Flushed; 40]);
+    // When the link is back, the peer learns why.
+    alone.out.room = None;
+    let frames = alone.run();
+    assert_eq!(frames.len(), 1);
+    let headers = Headers::parse(&frames[0]).expect("a NAK");
+    let Body::Rc(Rc::Ack(aeth)) = headers.repr.body else {
+        panic!("{:?}", headers.repr.body);
+    };
+    assert_eq!(aeth.syndrome, Syndrome::Nak(Nak::RemoteAccess));
 }
 
 /// The longest message on the smallest MTU takes half of all PSNs.

@@ -316,12 +316,16 @@ impl<S: Storage> Qp<S> {
         let mut left = budget;
         while left > 0 {
             let answered = self.answer(env);
-            if answered == Answered::Busy {
+            // A dead link must not hold up the end of what was posted.
+            let flushes = self.state.permits().sends == Work::Flushed;
+            if answered == Answered::Busy && !flushes {
                 return Ran::Busy;
             }
             let stepped = self.step(now, env);
-            if answered == Answered::Nothing && stepped == Step::Idle {
-                return Ran::Idle;
+            match (answered, stepped) {
+                (Answered::Nothing, Step::Idle) => return Ran::Idle,
+                (Answered::Busy, Step::Idle) => return Ran::Busy,
+                _ => {}
             }
             if stepped == Step::Busy {
                 env.count(Event::LinkBusy);
