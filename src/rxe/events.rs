@@ -114,7 +114,7 @@ pub enum Counter {
     RetryRnrExceededErr,
     /// Times the requester started over.
     CompleterRetryErr,
-    /// Packets the link had no room for.
+    /// Packets the link took and could not send: counted by the caller.
     SendErr,
     /// Times the port went down: counted by the caller.
     LinkDowned,
@@ -170,12 +170,14 @@ impl Event {
             Self::RetryExceeded => Counter::RetryExceededErr,
             Self::RnrRetryExceeded => Counter::RetryRnrExceededErr,
             Self::AnswerDeferred => Counter::AckDeferred,
-            Self::LinkBusy => Counter::SendErr,
             Self::SendCompleted => Counter::RdmaSends,
             Self::ReceiveCompleted => Counter::RdmaRecvs,
-            Self::LossReported | Self::ResponseGap { .. } | Self::Dropped(_) | Self::Failed(_) => {
-                return (None, None)
-            }
+            // A busy link is no error: the packet leaves later.
+            Self::LossReported
+            | Self::ResponseGap { .. }
+            | Self::LinkBusy
+            | Self::Dropped(_)
+            | Self::Failed(_) => return (None, None),
         };
         (Some(counter), None)
     }
