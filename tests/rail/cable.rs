@@ -79,6 +79,8 @@ pub struct Cable {
     pub overflows: u64,
     pub sent: u64,
     pub lost: u64,
+    /// Frames, counted from the first, that are lost whatever the model says.
+    pub doomed: Vec<u64>,
     in_burst: bool,
 }
 
@@ -94,6 +96,7 @@ impl Cable {
             overflows: 0,
             sent: 0,
             lost: 0,
+            doomed: Vec::new(),
             in_burst: false,
         }
     }
@@ -119,7 +122,7 @@ impl Cable {
             rng.below(ALL * burst) < self.model.loss_ppb
         };
         self.in_burst = lost && burst > 1;
-        let lost = lost || self.fault == Fault::Swallow;
+        let lost = lost || self.doomed.contains(&self.sent) || self.fault == Fault::Swallow;
         self.lost += u64::from(lost);
         lost
     }

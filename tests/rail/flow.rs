@@ -94,10 +94,11 @@ impl Sending {
         }
     }
 
-    /// A packet is said to be lost.
+    /// A packet is said to be lost; the last of those matters, see [`ack`](Self::ack).
     pub fn lost(&mut self, psn: u32, now: Time) {
-        if psn >= self.una && psn < self.next && self.hint.is_none() {
-            self.hint = Some((now.after(PATIENCE), psn));
+        if psn >= self.una && psn < self.next {
+            let (at, last) = self.hint.unwrap_or((now.after(PATIENCE), psn));
+            self.hint = Some((at, last.max(psn)));
         }
     }
 

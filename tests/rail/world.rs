@@ -64,6 +64,9 @@ pub struct World {
     /// When data arrived last, and the longest pause between two arrivals of fresh data.
     pub last_fresh: Time,
     pub longest_pause: Nanos,
+    /// Fresh packets at end 1, and when a tenth and nine tenths of all had come.
+    pub fresh: u64,
+    marks: [Option<(Time, u64)>; 2],
     events: BinaryHeap<Reverse<(u64, u64, Event)>>,
     order: u64,
     flying: Vec<Option<Frame>>,
@@ -101,12 +104,17 @@ impl World {
             ends: [End::new(ring, times), End::new(ring, times)],
             cables: [cables(), cables()],
             sending: [sending(0), sending(1)],
-            receiving: [vec![Receiving::default(); flows], vec![Receiving::default(); flows]],
+            receiving: [
+                vec![Receiving::default(); flows],
+                vec![Receiving::default(); flows],
+            ],
             traffic,
             rng: Rng::new(seed),
             downs: Vec::new(),
             last_fresh: Time::ZERO,
             longest_pause: Nanos::ZERO,
+            fresh: 0,
+            marks: [None; 2],
             events: BinaryHeap::new(),
             order: 0,
             flying: Vec::new(),
@@ -149,8 +157,13 @@ impl World {
                 peer_ring: model.ring,
             };
             let this = &mut self.ends[end];
-            this.link
-                .rail_up(self.now, rail(number), &config, &mut this.rings, &mut this.upper);
+            this.link.rail_up(
+                self.now,
+                rail(number),
+                &config,
+                &mut this.rings,
+                &mut this.upper,
+            );
             // What was left of the last life goes to nobody: the ring is primed anew.
             this.upper.released.clear();
             self.settle(end);
@@ -248,6 +261,13 @@ impl World {
                         let pause = now.since(self.last_fresh);
                         self.longest_pause = self.longest_pause.max(pause);
                         self.last_fresh = now;
+                        self.fresh += 1;
+                        let all = u64::from(total) * u64::from(self.traffic.flows);
+                        for (mark, share) in self.marks.iter_mut().zip([1, 9]) {
+                            if mark.is_none() && self.fresh >= all * share / 10 {
+                                *mark = Some((now, self.fresh));
+                            }
+                        }
                     }
                     receiving.data(psn, message, total);
                 }
@@ -257,6 +277,10 @@ impl World {
         }
         self.drained = arrived;
         for token in std::mem::take(&mut self.ends[end].upper.sent_lost) {
+            // Plain Ethernet is not sent again.
+            if token == Some(0) {
+                continue;
+            }
             match token.map(Word::unpack) {
                 Some(Word::Data { flow, psn }) => {
                     self.sending[end][usize::from(flow)].lost(psn, now);
@@ -363,8 +387,7 @@ impl World {
                 if self.tick_at[end] <= self.now {
                     self.tick_at[end] = Time::NEVER;
                     let this = &mut self.ends[end];
-                    this.link
-                        .tick(self.now, &mut this.rings, &mut this.upper);
+                    this.link.tick(self.now, &mut this.rings, &mut this.upper);
                     self.settle(end);
                 }
             }
@@ -449,11 +472,20 @@ impl World {
         self.now = time;
     }
 
+    /// Packets that came with the payload of others.
+    pub fn misbound(&self) -> u64 {
+        self.ends.iter().map(|end| end.upper.misbound).sum()
+    }
+
     /// Runs until all traffic is through; panics if it takes longer than `limit`.
     pub fn finish(&mut self, limit: Nanos) {
         let end = self.now.after(limit);
         while !self.is_done() {
-            assert!(self.step(), "a deadlock: nothing will happen any more: {}", self.state());
+            assert!(
+                self.step(),
+                "a deadlock: nothing will happen any more: {}",
+                self.state()
+            );
             assert!(self.now < end, "not done in time: {}", self.state());
         }
     }
@@ -485,14 +517,27 @@ impl World {
     /// No receive ring was ever full.
     pub fn no_overflow(&self) {
         for cable in self.cables.iter().flatten() {
-            assert_eq!(cable.overflows, 0, "credits keep the rings from overflowing");
+            assert_eq!(
+                cable.overflows, 0,
+                "credits keep the rings from overflowing"
+            );
         }
     }
 
-    /// Bytes of payload that end 1 has, in order.
+    /// Bytes of payload a second that came to end 1 in order, between a tenth and nine tenths of
+    /// the traffic, as a part of what the cables could carry if all of every frame were payload.
     pub fn goodput(&self) -> f64 {
-        let packets: u64 = self.receiving[1].iter().map(|r| u64::from(r.expected)).sum();
-        packets as f64 * 4096.0 / (self.now.0 as f64 / 1e9)
+        let [Some((from, first)), Some((to, last))] = self.marks else {
+            return 0.0;
+        };
+        let seconds = to.since(from).get() as f64 / 1e9;
+        (last - first) as f64 * 4096.0 / seconds / self.capacity()
+    }
+
+    /// Frames on the cables from end 0 for each fresh packet at end 1.
+    pub fn frames_per_packet(&self) -> f64 {
+        let frames: u64 = self.cables[0].iter().map(|cable| cable.sent).sum();
+        frames as f64 / self.fresh as f64
     }
 
     pub fn state(&self) -> String {

@@ -54,7 +54,7 @@ pub struct Times {
 impl Default for Times {
     fn default() -> Self {
         Self {
-            probe: Nanos::from_micros(100),
+            probe: Nanos::from_micros(250),
             status: Nanos::from_micros(250),
             stall: Nanos::from_micros(600),
             dead: Nanos::from_millis(100),

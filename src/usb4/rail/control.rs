@@ -17,15 +17,12 @@ use crate::usb4::rail::MAX_RAILS;
 /// credit, and two ends at rest must come to rest. A peer that is short of credit asks.
 const WORTH_TELLING: u32 = 8;
 
-/// How often a loss is told without being asked; any of them may be lost itself.
-const LOSS_REPEATS: u8 = 3;
-
 /// The state of our receiving half, as of the last [`learn`](Untold::learn).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Report {
     /// What each rail may be sent.
     pub rails: [RailStatus; MAX_RAILS],
-    /// The latest losses.
+    /// The losses the peer has not heard of.
     pub losses: Losses,
 }
 
@@ -36,7 +33,6 @@ pub(super) struct Untold {
     told: [Seq; MAX_RAILS],
     rings: [u32; MAX_RAILS],
     due: Time,
-    repeats: u8,
     /// The peer asked.
     pub asked: bool,
 }
@@ -51,7 +47,6 @@ impl Untold {
             told: [Seq::ZERO; MAX_RAILS],
             rings: [0; MAX_RAILS],
             due: Time::NEVER,
-            repeats: 0,
             asked: false,
         }
     }
@@ -72,7 +67,6 @@ impl Untold {
     /// Takes note of the receiving half.
     pub fn learn(&mut self, report: &Report, now: Time, times: &Times) {
         if report.losses.serial != self.report.losses.serial {
-            self.repeats = LOSS_REPEATS;
             self.due = now;
         }
         self.report = *report;
@@ -143,7 +137,7 @@ impl Untold {
         let id = best?;
         let rail = self.report.rails[id.index()];
         self.told[id.index()] = rail.limit;
-        if all == most && self.repeats == 0 {
+        if all == most && self.report.losses.latest().is_empty() {
             self.due = Time::NEVER;
         }
         Some(Credit {
@@ -166,12 +160,11 @@ impl Untold {
             self.told[id.index()] = self.report.rails[id.index()].limit;
         }
         self.asked = false;
-        self.due = Time::NEVER;
-        if self.repeats > 0 {
-            self.repeats -= 1;
-            if self.repeats > 0 {
-                self.due = now.after(times.probe);
-            }
-        }
+        // A loss is told until the peer has heard of it.
+        self.due = if self.report.losses.latest().is_empty() {
+            Time::NEVER
+        } else {
+            now.after(times.probe)
+        };
     }
 }

@@ -110,6 +110,9 @@ where
     {
         if heard.is_something() {
             self.tx.hear(now, id, heard, port);
+            if let Some((status, _)) = &heard.status {
+                self.rx.heard_losses(status.heard);
+            }
             if heard.violation {
                 self.tx.rail_down(now, id, Down::Violation, port);
             }

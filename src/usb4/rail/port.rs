@@ -80,7 +80,10 @@ pub trait Ingress {
     fn bytes(&self, frame: Self::Frame) -> &[u8];
 
     /// Takes a packet. Its frames are released when this returns.
-    fn packet(&mut self, packet: &Received<Self::Frame>);
+    ///
+    /// False: its checksum is wrong, it counts as lost. A cable that swallows whole runs of frames
+    /// can make payload follow the wrong header once in thirteen times; the ICRC sees that.
+    fn packet(&mut self, packet: &Received<Self::Frame>) -> bool;
 
     /// Packets that will never come. They would have been the next ones.
     fn lost(&mut self, loss: Loss);

@@ -7,8 +7,10 @@
 //!    0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
 //!   +---------------+---------------+-------------------------------+
 //!   | sending rails | losses        | zero                          |
-//!   +---------------+---------------+---------------+---------------+  \
-//!   | frames sent on this rail                      (as a sequence) |   |
+//!   +---------------+---------------+-------------------------------+
+//!   | losses heard of: all before this packet                       |
+//!   +---------------------------------------------------------------+  \
+//!   | end of the packets sent on this rail          (as a sequence) |   |
 //!   +---------------------------------------------------------------+   |  for each
 //!   | limit of what the peer may send on this rail  (as a sequence) |   |  of eight
 //!   +-------------------------------+---------------+---------------+   |  rails
@@ -20,9 +22,10 @@
 //!   +---------------------------------------------------------------+
 //! ```
 //!
-//! Numbers are absolute, so a lost status costs time, never truth. `sent` together with the stripe
-//! sequence of the header says: whoever has seen so many frames of that rail has seen every packet
-//! before that stripe sequence that went over it.
+//! Numbers are absolute, so a lost status costs time, never truth. The end of the packets together
+//! with the stripe sequence of the header says: who has seen the frames of that rail before this end
+//! has seen every packet before that stripe sequence that went over it. A loss is told until it is
+//! heard of.
 
 use zerocopy::byteorder::network_endian::{U16, U32};
 use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -35,7 +38,7 @@ use crate::usb4::rail::MAX_RAILS;
 /// The most losses of one status.
 pub const MAX_LOSSES: usize = 8;
 /// The longest status.
-pub const MAX_LEN: usize = 4 + MAX_RAILS * 12 + MAX_LOSSES * 8;
+pub const MAX_LEN: usize = 8 + MAX_RAILS * 12 + MAX_LOSSES * 8;
 
 /// One rail, as the sender of a status sees it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
@@ -44,7 +47,7 @@ pub struct RailStatus {
     pub sending: bool,
     /// Which life of the rail the numbers belong to.
     pub epoch: u8,
-    /// The next frame to be sent on it.
+    /// The frame after the last one with packets.
     pub sent: Seq,
     /// The peer may send the frames before this one.
     pub limit: Seq,
@@ -73,6 +76,8 @@ pub struct Loss {
 pub struct Status {
     /// The rails.
     pub rails: [RailStatus; MAX_RAILS],
+    /// The losses before this packet, of those the peer told, have been heard of.
+    pub heard: Seq,
     losses: [Loss; MAX_LOSSES],
     loss_count: u8,
 }
@@ -83,6 +88,7 @@ struct RawHead {
     sending: u8,
     losses: u8,
     zero: U16,
+    heard: U32,
 }
 
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned, Clone, Copy)]
@@ -125,7 +131,10 @@ impl Status {
         if head.zero.get() != 0 {
             return Err(FrameError::Reserved);
         }
-        let mut status = Self::default();
+        let mut status = Self {
+            heard: Seq::new(head.heard.get()),
+            ..Self::default()
+        };
         for (id, rail) in RailId::all().zip(&mut status.rails) {
             let raw: &RawRail = take(&mut rest)?;
             if raw.zero != 0 {
@@ -166,6 +175,7 @@ impl Status {
             sending,
             losses: self.loss_count,
             zero: U16::ZERO,
+            heard: U32::new(self.heard.get()),
         })?;
         for rail in &self.rails {
             at.put(&RawRail {
@@ -193,7 +203,10 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    fn put<T: zerocopy::IntoBytes + zerocopy::Immutable>(&mut self, value: &T) -> Result<(), FrameError> {
+    fn put<T: zerocopy::IntoBytes + zerocopy::Immutable>(
+        &mut self,
+        value: &T,
+    ) -> Result<(), FrameError> {
         let room = self.room.get_mut(self.at..).ok_or(FrameError::NoRoom)?;
         value
             .write_to_prefix(room)

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The latest losses, to be told to the peer.
+//! The losses the peer must hear of.
 
 use crate::usb4::rail::frame::status::MAX_LOSSES;
 use crate::usb4::rail::frame::Loss;
+use crate::usb4::rail::seq::Seq;
 
-/// The latest losses, oldest first. They are told in every status, for a status may be lost; the
-/// peer knows which it has heard of, for they are in order.
+/// The losses the peer has not heard of, oldest first. They are told in every status until it has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Losses {
     latest: [Loss; MAX_LOSSES],
@@ -16,7 +16,8 @@ pub struct Losses {
 }
 
 impl Losses {
-    /// Adds one. Neighbours become one; the oldest makes room.
+    /// Adds one. Neighbours become one; if there is no room, the two oldest become one and cover
+    /// what lies between them: better a packet too many called lost than one too few.
     pub(super) fn push(&mut self, loss: Loss) {
         self.serial = self.serial.wrapping_add(1);
         if let Some(last) = self
@@ -30,13 +31,33 @@ impl Losses {
             }
         }
         if self.len == MAX_LOSSES {
-            self.latest.rotate_left(1);
-            self.len -= 1;
+            let [oldest, next, ..] = &mut self.latest;
+            next.count = next
+                .first
+                .count_from(oldest.first)
+                .saturating_add(next.count);
+            next.first = oldest.first;
+            self.drop_oldest();
         }
         if let Some(place) = self.latest.get_mut(self.len) {
             *place = loss;
             self.len += 1;
         }
+    }
+
+    /// The peer has heard of all losses before `heard`.
+    pub(super) fn heard(&mut self, heard: Seq) {
+        while let Some(oldest) = self.latest().first() {
+            if oldest.first.plus(oldest.count).is_after(heard) {
+                return;
+            }
+            self.drop_oldest();
+        }
+    }
+
+    fn drop_oldest(&mut self) {
+        self.latest.rotate_left(1);
+        self.len = self.len.saturating_sub(1);
     }
 
     /// The losses, oldest first.

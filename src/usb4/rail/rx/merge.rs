@@ -15,6 +15,7 @@
 
 use core::ops::DerefMut;
 
+use super::losses::Losses;
 use super::queue::{Head, Item, Slot};
 use super::rail::RxRail;
 use super::Receiver;
@@ -22,6 +23,7 @@ use crate::usb4::rail::frame::record::MAX_FRAMES;
 use crate::usb4::rail::frame::{header, Loss, Record};
 use crate::usb4::rail::id::RailId;
 use crate::usb4::rail::port::{Ingress, Received, Refused};
+use crate::usb4::rail::seq::Seq;
 
 /// The head whose packets are being delivered.
 #[derive(Clone, Copy, Debug)]
@@ -163,7 +165,7 @@ impl<F: Copy, Q: DerefMut<Target = [Slot<F>]>> Receiver<F, Q> {
 fn deliver<F, Q, I>(
     current: &mut Current<F>,
     rail: &mut RxRail<Q>,
-    losses: &mut super::losses::Losses,
+    losses: &mut Losses,
     ingress: &mut I,
 ) -> bool
 where
@@ -194,16 +196,8 @@ where
             }
         }
         let stripe = current.head.start.plus(u32::from(current.done));
-        if whole {
-            let class = current.head.class;
-            ingress.packet(&Received::new(
-                class,
-                stripe,
-                current.frame,
-                record,
-                payload,
-            ));
-        } else {
+        let packet = Received::new(current.head.class, stripe, current.frame, record, payload);
+        if !whole || !ingress.packet(&packet) {
             lose(losses, ingress, stripe, 1);
         }
         current.done += 1;
@@ -224,12 +218,7 @@ where
     current.payload_left == 0
 }
 
-fn lose<I: Ingress>(
-    losses: &mut super::losses::Losses,
-    ingress: &mut I,
-    first: crate::usb4::rail::seq::Seq,
-    count: u32,
-) {
+fn lose<I: Ingress>(losses: &mut Losses, ingress: &mut I, first: Seq, count: u32) {
     let loss = Loss { first, count };
     losses.push(loss);
     ingress.lost(loss);

@@ -206,7 +206,7 @@ impl<F: Copy, Q: DerefMut<Target = [Slot<F>]>> Receiver<F, Q> {
             // A rail the peer does not send on yet will begin with a later packet.
             let all_seen = id == came_on
                 || !said.sending
-                || said.epoch == rail.epoch && said.sent == rail.expected();
+                || said.epoch == rail.epoch && !said.sent.is_after(rail.expected());
             if rail.up && all_seen && next.is_after(rail.floor) {
                 rail.floor = next;
             }
@@ -226,7 +226,12 @@ impl<F: Copy, Q: DerefMut<Target = [Slot<F>]>> Receiver<F, Q> {
             })
     }
 
-    /// The latest losses.
+    /// The peer has heard of all losses before `heard`.
+    pub fn heard_losses(&mut self, heard: Seq) {
+        self.losses.heard(heard);
+    }
+
+    /// The losses the peer has not heard of.
     pub fn losses(&self) -> &Losses {
         &self.losses
     }

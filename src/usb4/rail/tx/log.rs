@@ -51,6 +51,11 @@ impl<L: DerefMut<Target = [Entry]>> Log<L> {
         }
     }
 
+    /// The losses before this packet have been heard of.
+    pub fn heard(&self) -> Seq {
+        self.told
+    }
+
     fn place(&mut self, stripe: Seq) -> Option<&mut Entry> {
         let mask = self.entries.len().wrapping_sub(1);
         self.entries.get_mut(stripe.get() as usize & mask)

@@ -41,8 +41,9 @@ pub(super) struct TxRail {
     pub watch: Watch,
     /// The first frame the peer has not seen.
     pub confirmed: Seq,
-    /// Frames from here on need not be confirmed: they only say what can be asked again.
-    minor: Seq,
+    /// The frame after the last one with packets. Control frames need not be seen: they only say
+    /// what can be asked again.
+    pub packets_end: Seq,
     ring: u32,
     peer_ring: u32,
     limit: Seq,
@@ -58,7 +59,7 @@ impl TxRail {
         starved: false,
         watch: Watch::NEW,
         confirmed: Seq::ZERO,
-        minor: Seq::ZERO,
+        packets_end: Seq::ZERO,
         ring: 0,
         peer_ring: 0,
         limit: Seq::ZERO,
@@ -98,10 +99,10 @@ impl TxRail {
         self.up && self.outstanding < self.ring && self.credit() > 0
     }
 
-    /// Whether all that matters has been seen.
+    /// Whether all packets have been seen.
     #[inline]
     pub fn is_quiet(&self) -> bool {
-        !self.minor.is_after(self.confirmed)
+        !self.packets_end.is_after(self.confirmed)
     }
 
     /// What there is to ask; `waiting`: some packet waits for a rail.
@@ -113,18 +114,17 @@ impl TxRail {
         }
     }
 
-    /// `frames` frames go into the ring; returns the sequence of the first. Without `matters` they
-    /// need not be confirmed: an answer to an answer would never end.
+    /// `frames` frames go into the ring; returns the sequence of the first.
     #[inline]
-    pub fn take(&mut self, frames: u32, matters: bool, now: Time) -> Seq {
+    pub fn take(&mut self, frames: u32, packets: bool, now: Time) -> Seq {
         let first = self.next;
         self.next = self.next.plus(frames);
-        if matters {
+        if packets {
             if self.is_quiet() {
                 self.watch.progress(now);
             }
             self.watch.sent(now);
-            self.minor = self.next;
+            self.packets_end = self.next;
         }
         self.outstanding = self.outstanding.saturating_add(frames);
         first

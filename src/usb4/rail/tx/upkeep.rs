@@ -98,6 +98,10 @@ impl<E: Egress, L: DerefMut<Target = [Entry]>> Sender<E, L> {
                 self.rail_down(now, id, Down::Peer, notices);
             }
         }
+        if !status.losses().is_empty() {
+            // The peer tells them until it is told that they were heard of.
+            self.untold.hurry(now);
+        }
         for loss in status.losses() {
             self.log.lost(*loss, self.stripe, notices);
         }
@@ -189,13 +193,14 @@ impl<E: Egress, L: DerefMut<Target = [Entry]>> Sender<E, L> {
             return false;
         };
         let mut status = Status::default();
+        status.heard = self.log.heard();
         for other in RailId::all() {
             let rail = &self.rails[other.index()];
             let grant = self.untold.report.rails[other.index()];
             status.rails[other.index()] = RailStatus {
                 sending: rail.up,
                 epoch: rail.epoch,
-                sent: rail.next,
+                sent: rail.packets_end,
                 ..grant
             };
         }
@@ -235,7 +240,7 @@ impl<E: Egress, L: DerefMut<Target = [Entry]>> Sender<E, L> {
             credit: None,
         };
         if header.emit(&mut buffer).is_ok() {
-            rail.take(1, kind == Kind::Probe, now);
+            rail.take(1, false, now);
             egress.post_head(id, buffer, len);
         }
     }
