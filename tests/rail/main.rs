@@ -14,7 +14,9 @@ mod chaos;
 mod directed;
 mod end;
 mod flow;
+mod frames;
 mod grid;
+mod hostile;
 #[path = "../simulation/rng.rs"]
 mod rng;
 mod world;
