@@ -7,3 +7,8 @@
 
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), no_std)]
+
+#[cfg(feature = "host")]
+pub mod host;
+pub mod rxe;
+pub mod usb4;

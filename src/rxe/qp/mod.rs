@@ -1,0 +1,468 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! A queue pair: the engine's one object, and its run loop.
+//!
+//! The engine has no clock, no lock, no thread and no socket. Whoever owns it calls in, and it
+//! calls back through [`Env`] before it returns:
+//!
+//! ```text
+//!            packet(now, ..)   timeout(now, ..)   loss(..)   modify(..)   doorbell: nothing to say
+//!                  |                 |               |            |              |
+//!                  '-----------------+---------------+------------+--------------'
+//!                                    v
+//!                          run(now, budget, env)
+//!                answers owed  <-- by turns -->  requests to send
+//!                                    |
+//!           More: call run again, soon, after others had their turn
+//!           Busy: call run again when the link has room
+//!           Idle: nothing to do before the next call
+//!                                    |
+//!                          deadline() --> arm one timer, or none
+//! ```
+//!
+//! Calls of `packet` may be batched before one `run`: that is how ACKs coalesce.
+//!
+//! | who | holds |
+//! |---|---|
+//! | [`Attr`], [`State`] | what the verbs set |
+//! | [`Requester`] | send requests under way, PSNs, budgets; the completer works on the same |
+//! | [`Responder`] | expected PSN, message under way, answers owed and remembered |
+//! | [`Storage`] | the memory of all that, allocated by the caller once |
+
+mod attr;
+mod modify;
+mod state;
+
+pub use attr::{Attr, Init, QpType, DEFAULT_WINDOW};
+pub use modify::{rule, Change, Fields, ModifyError, Rule};
+pub use state::{Permits, State, Work, PERMITS};
+
+use super::cqe::{Cqe, WcOpcode, WcStatus};
+use super::env::Env;
+use super::error::{Failure, Scope};
+use super::events::{AsyncEvent, Event};
+use super::inbound::admit;
+use super::mtu::Mtu;
+use super::opcode::Direction;
+use super::psn::Psn;
+use super::requester::{wire_bytes, Requester, Shape, Step, Window};
+use super::responder::{self, Answered, Responder, Room};
+use super::retry::Expired;
+use super::storage::{Parts, Storage};
+use super::time::{Nanos, Time};
+use super::wire::Headers;
+
+/// What [`Qp::run`] leaves.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ran {
+    /// Nothing to do before something happens.
+    Idle,
+    /// The budget is used up and there is more to do.
+    More,
+    /// The link has no room.
+    Busy,
+}
+
+/// How a drain of the send queue stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Drain {
+    Off,
+    Draining,
+    Drained,
+}
+
+/// How often a failed queue pair looks for requests posted late: its user needs no system call to
+/// post a receive, so nobody else would flush it.
+const FIRST_LATE_LOOK: Nanos = Nanos::from_millis(1);
+/// The longest time between two looks.
+const LAST_LATE_LOOK: Nanos = Nanos::from_millis(128);
+
+/// A queue pair.
+#[derive(Debug)]
+pub struct Qp<S> {
+    attr: Attr,
+    state: State,
+    requester: Requester,
+    responder: Responder,
+    storage: S,
+    shape: Shape,
+    drain: Drain,
+    /// The first packet has arrived.
+    established: bool,
+    /// Told that nothing more is taken from the shared receive queue.
+    last_receive_told: bool,
+    /// In state ERR: when to look for late requests, and how long to wait after that.
+    late_look: Option<Time>,
+    late_wait: Nanos,
+}
+
+impl<S: Storage> Qp<S> {
+    /// A queue pair in state RESET. For datagrams, `port_mtu` is the longest payload.
+    pub fn new(init: Init, port_mtu: Mtu, mut storage: S) -> Self {
+        let mut attr = Attr::new(init);
+        attr.mtu = port_mtu;
+        let parts = storage.parts();
+        let shape = Shape::of(parts.slots, parts.send_room);
+        Self {
+            requester: Requester::new(&attr),
+            responder: Responder::new(&attr),
+            attr,
+            state: State::Reset,
+            storage,
+            shape,
+            drain: Drain::Off,
+            established: false,
+            last_receive_told: false,
+            late_look: None,
+            late_wait: FIRST_LATE_LOOK,
+        }
+    }
+
+    /// The state.
+    pub const fn state(&self) -> State {
+        self.state
+    }
+
+    /// The attributes.
+    pub const fn attr(&self) -> &Attr {
+        &self.attr
+    }
+
+    /// Whether the send queue is still draining.
+    pub fn is_draining(&self) -> bool {
+        self.drain == Drain::Draining
+    }
+
+    /// The PSN of the next new request.
+    pub const fn sq_psn(&self) -> Psn {
+        self.requester.next_psn()
+    }
+
+    /// The PSN expected from the peer.
+    pub const fn rq_psn(&self) -> Psn {
+        self.responder.expected()
+    }
+
+    /// Changes attributes and state.
+    pub fn modify(&mut self, change: &Change) -> Result<(), ModifyError> {
+        let to = change.check(self.state, self.attr.init.qp_type)?;
+        let leaves_sqd = change.state.is_some_and(|state| {
+            !matches!(state, State::Err | State::Reset) && self.state == State::Sqd
+        });
+        if leaves_sqd && self.is_draining() {
+            return Err(ModifyError::Draining);
+        }
+        change.apply(&mut self.attr);
+        if change.rq_psn.is_some() {
+            self.responder = Responder::new(&self.attr);
+            self.responder
+                .forget_answers(self.storage.parts().resources);
+        }
+        if change.sq_psn.is_some() {
+            self.requester = Requester::new(&self.attr);
+        }
+        if change.timeout.is_some() || change.retry_count.is_some() || change.rnr_retry.is_some() {
+            self.requester.retry.set_limits(
+                self.attr.timeout,
+                self.attr.retry_count,
+                self.attr.rnr_retry,
+            );
+        }
+        if change.state.is_some() {
+            self.enter(to);
+        }
+        Ok(())
+    }
+
+    /// Goes to a state the user asked for.
+    fn enter(&mut self, to: State) {
+        let from = self.state;
+        self.state = to;
+        self.drain = match (from, to) {
+            (State::Sqd, State::Sqd) => self.drain,
+            (_, State::Sqd) => Drain::Draining,
+            _ => Drain::Off,
+        };
+        match to {
+            State::Reset => {
+                self.requester = Requester::new(&self.attr);
+                self.responder = Responder::new(&self.attr);
+                self.responder
+                    .forget_answers(self.storage.parts().resources);
+                self.established = false;
+                self.last_receive_told = false;
+                self.late_look = None;
+            }
+            State::Err => {
+                self.responder
+                    .forget_answers(self.storage.parts().resources);
+                self.fail_all();
+            }
+            State::Init | State::Rtr | State::Rts | State::Sqd | State::Sqe => {}
+        }
+    }
+
+    /// Enters state ERR. Answers owed, a NAK among them, still go out: they are the last words.
+    fn fail_all(&mut self) {
+        self.state = State::Err;
+        self.drain = Drain::Off;
+        self.requester.retry.stop();
+        self.late_look = None;
+        self.late_wait = FIRST_LATE_LOOK;
+    }
+
+    /// Takes a packet with a correct ICRC. Call [`Self::run`] after it, or after a batch.
+    #[inline]
+    pub fn packet<E: Env>(
+        &mut self,
+        now: Time,
+        headers: &Headers,
+        payload: &E::Payload,
+        env: &mut E,
+    ) {
+        let direction = match admit(headers, &self.attr, self.state) {
+            Ok(direction) => direction,
+            Err(reason) => {
+                env.count(Event::Dropped(reason));
+                return;
+            }
+        };
+        env.count(Event::Received {
+            bytes: wire_bytes(headers.packet_len()),
+        });
+        let Parts {
+            slots,
+            send_room,
+            recv_room,
+            resources,
+        } = self.storage.parts();
+        match direction {
+            Direction::Request => {
+                if self.state == State::Rtr && !self.established {
+                    env.notify(AsyncEvent::CommunicationEstablished);
+                }
+                self.established = true;
+                let mut room = Room {
+                    pieces: recv_room,
+                    resources,
+                };
+                let taken = self
+                    .responder
+                    .request(&mut room, &self.attr, headers, payload, env);
+                if taken.is_err() {
+                    self.fail_all();
+                }
+            }
+            Direction::Response => {
+                let mut window = Window::new(slots, send_room, self.shape);
+                let taken =
+                    self.requester
+                        .response(&mut window, &self.attr, now, headers, payload, env);
+                if let Err(failure) = taken {
+                    self.fail_sends(failure, env);
+                }
+            }
+        }
+    }
+
+    /// The rail is sure that a packet between the two hosts was lost, in either direction.
+    pub fn loss<E: Env>(&mut self, env: &mut E) {
+        let permits = self.state.permits();
+        if permits.requests {
+            env.count(Event::LossReported);
+            self.responder.lost(&self.attr);
+        }
+        if permits.responses {
+            self.requester.lost();
+        }
+    }
+
+    /// When to call [`Self::timeout`].
+    pub fn deadline(&self) -> Option<Time> {
+        match self.state {
+            State::Rts | State::Sqd => self.requester.retry.deadline(),
+            State::Err => self.late_look,
+            State::Reset | State::Init | State::Rtr | State::Sqe => None,
+        }
+    }
+
+    /// Looks at the clock. Call [`Self::run`] after it.
+    pub fn timeout<E: Env>(&mut self, now: Time, env: &mut E) {
+        if !matches!(self.state, State::Rts | State::Sqd) {
+            return;
+        }
+        match self.requester.retry.expire(now) {
+            None | Some(Expired::PeerMayBeReady) => {}
+            Some(Expired::NoAnswer) => {
+                if self.requester.outstanding() == 0 {
+                    return;
+                }
+                if self.requester.retry.charge().is_err() {
+                    let failure = self.requester.retries_exceeded(env);
+                    self.fail_sends(failure, env);
+                    return;
+                }
+                let parts = self.storage.parts();
+                let window = Window::new(parts.slots, parts.send_room, self.shape);
+                self.requester.restart(&window, env);
+                // A NAK or a gap at this place counts again.
+                self.requester.restarted = None;
+            }
+        }
+    }
+
+    /// Works: sends what is owed and what is posted, at most `budget` packets.
+    pub fn run<E: Env>(&mut self, now: Time, budget: u32, env: &mut E) -> Ran {
+        let mut left = budget;
+        while left > 0 {
+            let answered = self.answer(env);
+            // A dead link must not hold up the end of what was posted.
+            let flushes = self.state.permits().sends == Work::Flushed;
+            if answered == Answered::Busy && !flushes {
+                return Ran::Busy;
+            }
+            let stepped = self.step(now, env);
+            match (answered, stepped) {
+                (Answered::Nothing, Step::Idle) => return Ran::Idle,
+                (Answered::Busy, Step::Idle) => return Ran::Busy,
+                _ => {}
+            }
+            if stepped == Step::Busy {
+                env.count(Event::LinkBusy);
+                return Ran::Busy;
+            }
+            left = left.saturating_sub(1);
+        }
+        Ran::More
+    }
+
+    fn answer<E: Env>(&mut self, env: &mut E) -> Answered {
+        if !self.responder.owes() {
+            return Answered::Nothing;
+        }
+        let parts = self.storage.parts();
+        let mut room = Room {
+            pieces: parts.recv_room,
+            resources: parts.resources,
+        };
+        let answered = self.responder.answer(&mut room, &self.attr, env);
+        if let Answered::Failed(_) = answered {
+            self.fail_all();
+        }
+        answered
+    }
+
+    /// Does one piece of work for the send queue, or flushes.
+    fn step<E: Env>(&mut self, now: Time, env: &mut E) -> Step {
+        let permits = self.state.permits();
+        match permits.sends {
+            Work::Held => return Step::Idle,
+            Work::Flushed => return self.flush(now, env),
+            Work::Executed | Work::Finished => {}
+        }
+        let parts = self.storage.parts();
+        let mut window = Window::new(parts.slots, parts.send_room, self.shape);
+        let step = self
+            .requester
+            .step(&mut window, &self.attr, permits.sends, now, env);
+        if step == Step::Worked {
+            if let Err(failure) = self.requester.complete_ready(&mut window, env) {
+                self.fail_sends(failure, env);
+                return step;
+            }
+        }
+        if self.drain == Drain::Draining && !self.requester.is_begun(&window) {
+            self.drain = Drain::Drained;
+            env.notify(AsyncEvent::SendQueueDrained);
+        }
+        step
+    }
+
+    /// The oldest send request failed, and the send queue with it.
+    fn fail_sends<E: Env>(&mut self, failure: Failure, env: &mut E) {
+        let consequence = failure.consequence();
+        env.count(Event::Failed(failure));
+        let parts = self.storage.parts();
+        if failure == Failure::CqOverrun {
+            // The completion that had no room is lost; the event says so.
+            if let Some(event) = consequence.event {
+                env.notify(event);
+            }
+        } else {
+            let mut window = Window::new(parts.slots, parts.send_room, self.shape);
+            self.requester
+                .end_oldest(&mut window, consequence.status, env);
+        }
+        let connected = self.attr.init.qp_type == QpType::Rc;
+        if connected || consequence.scope == Scope::QueuePair {
+            self.responder.forget_answers(parts.resources);
+            self.fail_all();
+        } else {
+            self.requester.retry.stop();
+            self.drain = Drain::Off;
+            self.state = State::Sqe;
+        }
+    }
+
+    /// Ends a few requests with status "flushed".
+    fn flush<E: Env>(&mut self, now: Time, env: &mut E) -> Step {
+        /// Requests ended in one step.
+        const AT_ONCE: u32 = 16;
+        let parts = self.storage.parts();
+        let mut window = Window::new(parts.slots, parts.send_room, self.shape);
+        let mut flushed = 0u32;
+        while flushed < AT_ONCE
+            && self
+                .requester
+                .end_oldest(&mut window, WcStatus::Flushed, env)
+        {
+            flushed = flushed.saturating_add(1);
+        }
+        while flushed < AT_ONCE {
+            // Nothing is under way any more: any slot will do.
+            let Some((slot, room)) = window.place_mut(0) else {
+                break;
+            };
+            let wr_id = match env.next_send(&mut slot.wr, room) {
+                Some(Ok(())) => slot.wr.wr_id,
+                Some(Err(bad)) => bad.wr_id,
+                None => break,
+            };
+            env.release_send();
+            let cqe = Cqe::new(wr_id, WcOpcode::Send, WcStatus::Flushed);
+            // A full completion queue loses completions; the caller reports that.
+            let _ = env.complete_send(&cqe);
+            flushed = flushed.saturating_add(1);
+        }
+        if self.state != State::Err {
+            return if flushed == 0 {
+                Step::Idle
+            } else {
+                Step::Worked
+            };
+        }
+        if self.responder.flush_receive(env) {
+            flushed = flushed.saturating_add(1);
+        }
+        if !self.attr.init.shared_receive {
+            let received = responder::flush(parts.recv_room, AT_ONCE, env);
+            flushed = flushed.saturating_add(received);
+        } else if !self.last_receive_told {
+            self.last_receive_told = true;
+            env.notify(AsyncEvent::LastReceiveReached);
+        }
+        if flushed != 0 {
+            self.late_wait = FIRST_LATE_LOOK;
+            self.late_look = Some(now.after(FIRST_LATE_LOOK));
+            return Step::Worked;
+        }
+        if self.late_look.is_none_or(|at| at <= now) {
+            self.late_look = Some(now.after(self.late_wait));
+            self.late_wait = self
+                .late_wait
+                .saturating_add(self.late_wait)
+                .min(LAST_LATE_LOOK);
+        }
+        Step::Idle
+    }
+}

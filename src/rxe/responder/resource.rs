@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! What a responder owes and remembers: reads and atomics, in a ring (IBTA vol. 1, 9.7.5.1.4).
+//!
+//! An answer is *owed* until its last packet is sent; after that it is *remembered*, for the
+//! requester may ask again. Answers go out in the order of their PSNs, and a repeated question
+//! makes its answer owed again, ahead of younger ones:
+//!
+//! ```text
+//!      oldest                                              newest
+//!   | remembered | remembered | owed (half sent) | owed | owed |
+//!                              ^ next
+//!                 ^ asked again: next goes back here
+//! ```
+
+use crate::rxe::psn::{Msn, Psn};
+
+/// The kind of answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Answer {
+    /// Nothing here yet.
+    Empty,
+    /// The bytes of a region.
+    Read {
+        /// First byte.
+        va: u64,
+        /// Remote key.
+        rkey: u32,
+        /// Number of bytes.
+        len: u32,
+    },
+    /// The value before an atomic.
+    Atomic {
+        /// That value.
+        original: u64,
+    },
+    /// An empty READ response: ATOMIC WRITE.
+    AtomicWrite,
+}
+
+/// Bytes of a READ still owed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Owed {
+    /// Where this answer began: 0, or where a repeated question did.
+    pub start: u32,
+    /// The next byte to send.
+    pub next: u32,
+    /// Where it ends.
+    pub end: u32,
+}
+
+impl Owed {
+    /// An answer without data.
+    pub const EMPTY: Self = Self {
+        start: 0,
+        next: 0,
+        end: 0,
+    };
+}
+
+/// One answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Resource {
+    /// What was asked.
+    pub answer: Answer,
+    /// PSN of the request.
+    pub first_psn: Psn,
+    /// How many PSNs the answer takes.
+    pub packets: u32,
+    /// MSN at the time.
+    pub msn: Msn,
+    /// What is still to be sent.
+    pub owed: Option<Owed>,
+}
+
+impl Resource {
+    /// A place for an answer.
+    pub const EMPTY: Self = Self {
+        answer: Answer::Empty,
+        first_psn: Psn::ZERO,
+        packets: 0,
+        msn: Msn::ZERO,
+        owed: None,
+    };
+}
+
+/// The order of the answers in the caller's memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Ring {
+    /// Where the next answer goes: the oldest one is there.
+    head: usize,
+    /// The oldest answer owed, if any is.
+    next: usize,
+    /// How many are owed.
+    owed: usize,
+}
+
+/// The oldest answer is still owed: the peer asks for more than it may.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Full;
+
+impl Ring {
+    /// Adds an answer, all of it owed.
+    pub fn push(&mut self, resources: &mut [Resource], new: Resource) -> Result<(), Full> {
+        let place = resources.get_mut(self.head).ok_or(Full)?;
+        if place.owed.is_some() {
+            return Err(Full);
+        }
+        *place = new;
+        if self.owed == 0 {
+            self.next = self.head;
+        }
+        self.owed = self.owed.saturating_add(1);
+        self.head = following(self.head, resources.len());
+        Ok(())
+    }
+
+    /// Fills in the answer pushed last.
+    pub fn set_newest(&mut self, resources: &mut [Resource], answer: Answer) {
+        let newest = match self.head.checked_sub(1) {
+            Some(index) => resources.get_mut(index),
+            None => resources.last_mut(),
+        };
+        if let Some(resource) = newest {
+            resource.answer = answer;
+        }
+    }
+
+    /// The answer owed first.
+    pub fn first_owed<'a>(&self, resources: &'a mut [Resource]) -> Option<&'a mut Resource> {
+        if self.owed == 0 {
+            return None;
+        }
+        resources.get_mut(self.next)
+    }
+
+    /// The last packet of the first answer owed is sent.
+    pub fn paid(&mut self, resources: &mut [Resource]) {
+        if let Some(resource) = resources.get_mut(self.next) {
+            resource.owed = None;
+        }
+        self.owed = self.owed.saturating_sub(1);
+        if self.owed == 0 {
+            return;
+        }
+        for _ in 0..resources.len() {
+            self.next = following(self.next, resources.len());
+            if resources.get(self.next).is_some_and(|r| r.owed.is_some()) {
+                return;
+            }
+        }
+    }
+
+    /// Finds the answer that has this PSN.
+    pub fn find(&self, resources: &[Resource], psn: Psn) -> Option<usize> {
+        resources
+            .iter()
+            .position(|r| r.answer != Answer::Empty && psn.is_within(r.first_psn, r.packets))
+    }
+
+    /// Makes the answer at `index` owed, from `owed.next` on.
+    pub fn owe_again(&mut self, resources: &mut [Resource], index: usize, owed: Owed) {
+        let len = resources.len();
+        let Some(resource) = resources.get_mut(index) else {
+            return;
+        };
+        if resource.owed.replace(owed).is_none() {
+            self.owed = self.owed.saturating_add(1);
+        }
+        let age = |i: usize| {
+            // Places from the oldest on.
+            i.wrapping_add(len).wrapping_sub(self.head) % len.max(1)
+        };
+        if self.owed == 1 || age(index) < age(self.next) {
+            self.next = index;
+        }
+    }
+
+    /// Whether anything is owed.
+    pub const fn owes(&self) -> bool {
+        self.owed != 0
+    }
+
+    /// Forgets everything.
+    pub fn clear(&mut self, resources: &mut [Resource]) {
+        resources.fill(Resource::EMPTY);
+        *self = Self::default();
+    }
+}
+
+fn following(index: usize, len: usize) -> usize {
+    let next = index.wrapping_add(1);
+    if next >= len {
+        0
+    } else {
+        next
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(psn: u32, packets: u32) -> Resource {
+        Resource {
+            answer: Answer::Read {
+                va: 0,
+                rkey: 1,
+                len: packets * 256,
+            },
+            first_psn: Psn::new(psn),
+            packets,
+            msn: Msn::ZERO,
+            owed: Some(ALL),
+        }
+    }
+
+    const ALL: Owed = Owed {
+        start: 0,
+        next: 0,
+        end: 1,
+    };
+
+    fn order(ring: &mut Ring, resources: &mut [Resource]) -> Vec<u32> {
+        let mut psns = Vec::new();
+        while let Some(first) = ring.first_owed(resources) {
+            psns.push(first.first_psn.get());
+            ring.paid(resources);
+        }
+        psns
+    }
+
+    #[test]
+    fn answers_go_out_oldest_first() {
+        let mut memory = [Resource::EMPTY; 4];
+        let mut ring = Ring::default();
+        for psn in [10, 20, 30, 40] {
+            assert_eq!(ring.push(&mut memory, read(psn, 10)), Ok(()));
+        }
+        assert_eq!(ring.push(&mut memory, read(50, 1)), Err(Full));
+        assert_eq!(order(&mut ring, &mut memory), [10, 20, 30, 40]);
+        assert_eq!(ring.push(&mut memory, read(50, 10)), Ok(()));
+        // 10 is forgotten, 20 is the oldest now.
+        assert_eq!(ring.find(&memory, Psn::new(15)), None);
+        let twenty = ring.find(&memory, Psn::new(29)).expect("remembered");
+        let forty = ring.find(&memory, Psn::new(40)).expect("remembered");
+        ring.owe_again(&mut memory, forty, ALL);
+        ring.owe_again(&mut memory, twenty, ALL);
+        ring.owe_again(&mut memory, twenty, ALL);
+        assert_eq!(order(&mut ring, &mut memory), [20, 40, 50]);
+        assert!(!ring.owes());
+    }
+
+    #[test]
+    fn without_memory_nothing_is_remembered() {
+        let mut ring = Ring::default();
+        assert_eq!(ring.push(&mut [], read(1, 1)), Err(Full));
+        ring.owe_again(&mut [], 0, ALL);
+        assert_eq!(ring.first_owed(&mut []), None);
+    }
+}

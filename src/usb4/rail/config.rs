@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The numbers both ends agree on, and the ones an end may choose.
+
+use crate::rxe::time::Nanos;
+
+/// The most payload frames of a train: 49 frames for 48 packets of 4 KiB are 1.02 frames a packet,
+/// and the headers of 48 packets fit into one frame with IPv6 too.
+pub const MAX_TRAIN: usize = 48;
+
+/// The payload frames of a train while some rail has nothing to do: a single message then spreads
+/// over the idle rails instead of queueing on one.
+pub const SHORT_TRAIN: usize = 8;
+
+/// A full frame or train goes to a rail that has no more than this many frames in its ring. More
+/// would only be a longer queue; fewer would let a rail run dry before the next completion.
+pub const REFILL: u32 = 16;
+
+/// A frame that has room left goes to a rail that has no more than this many frames in its ring.
+/// Behind a longer queue it has the time to fill.
+pub const EAGER: u32 = 4;
+
+/// Frames of the peer's ring that only control frames may use.
+pub const CONTROL_RESERVE: u32 = 8;
+
+/// Frames of the peer's ring that trains may not use: they are for acknowledgements.
+pub const RESPONSE_RESERVE: u32 = 8;
+
+/// The smallest ring, in either direction.
+pub const MIN_RING: u32 = 128;
+
+/// The largest ring.
+pub const MAX_RING: u32 = 4096;
+
+/// While plain Ethernet waits, it gets one frame for this many of RDMA.
+pub const ETHERNET_SHARE: u32 = 8;
+
+/// The farthest a packet may be ahead of the one expected: more than all rings can hold.
+pub const MAX_AHEAD: u32 = 1 << 24;
+
+/// The times an end waits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Times {
+    /// A rail that has sent nothing for this long, and does not know that all arrived, asks.
+    pub probe: Nanos,
+    /// Credits are told at the latest this long after the first frame came free.
+    pub status: Nanos,
+    /// A rail without a sign of arrival for this long is suspected, and another one is asked.
+    pub stall: Nanos,
+    /// A rail without a sign of arrival for this long is dead, whatever the others say.
+    pub dead: Nanos,
+}
+
+impl Default for Times {
+    fn default() -> Self {
+        Self {
+            probe: Nanos::from_micros(250),
+            status: Nanos::from_micros(250),
+            stall: Nanos::from_micros(600),
+            dead: Nanos::from_millis(100),
+        }
+    }
+}

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! One rail, sending: what is in its ring, what the peer allows, what the peer has seen.
+
+use crate::rxe::time::Time;
+use crate::usb4::rail::config::{CONTROL_RESERVE, MAX_RING};
+use crate::usb4::rail::health::{Doubt, Watch};
+use crate::usb4::rail::seq::Seq;
+
+/// What a rail is told when it comes up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RailUp {
+    /// Which life of the rail begins, as agreed in the handshake.
+    pub epoch: u8,
+    /// Its speed, in any unit that is the same for all rails of the link.
+    pub speed: u32,
+    /// Frames its transmit ring holds.
+    pub tx_ring: u32,
+    /// Frames its receive ring holds.
+    pub rx_ring: u32,
+    /// Frames the peer's receive ring holds.
+    pub peer_ring: u32,
+}
+
+/// One rail, sending.
+///
+/// # Invariants
+///
+/// `confirmed <= next <= limit`, and `limit - confirmed` is at most the peer's ring.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TxRail {
+    pub up: bool,
+    pub epoch: u8,
+    pub speed: u32,
+    /// Frames in the ring.
+    pub outstanding: u32,
+    /// The next frame.
+    pub next: Seq,
+    /// Credit was missing.
+    pub starved: bool,
+    pub watch: Watch,
+    /// The first frame the peer has not seen.
+    pub confirmed: Seq,
+    /// The frame after the last one with packets. Control frames need not be seen: they only say
+    /// what can be asked again.
+    pub packets_end: Seq,
+    ring: u32,
+    peer_ring: u32,
+    limit: Seq,
+}
+
+impl TxRail {
+    pub const DOWN: Self = Self {
+        up: false,
+        epoch: 0,
+        speed: 1,
+        outstanding: 0,
+        next: Seq::ZERO,
+        starved: false,
+        watch: Watch::NEW,
+        confirmed: Seq::ZERO,
+        packets_end: Seq::ZERO,
+        ring: 0,
+        peer_ring: 0,
+        limit: Seq::ZERO,
+    };
+
+    pub fn start(config: &RailUp, now: Time) -> Self {
+        let peer_ring = config.peer_ring.min(MAX_RING);
+        Self {
+            up: true,
+            epoch: config.epoch,
+            speed: config.speed.max(1),
+            ring: config.tx_ring.min(MAX_RING),
+            peer_ring,
+            limit: Seq::ZERO.plus(peer_ring),
+            watch: Watch::started(now),
+            ..Self::DOWN
+        }
+    }
+
+    /// Frames the peer's ring has room for.
+    #[inline]
+    pub fn credit(&self) -> u32 {
+        self.limit.count_from(self.next)
+    }
+
+    /// Whether `frames` frames fit into the ring and leave room for control.
+    #[inline]
+    pub fn has_ring(&self, frames: u32) -> bool {
+        self.outstanding
+            .saturating_add(frames)
+            .saturating_add(CONTROL_RESERVE)
+            <= self.ring
+    }
+
+    /// Whether a control frame can go.
+    pub fn takes_control(&self) -> bool {
+        self.up && self.outstanding < self.ring && self.credit() > 0
+    }
+
+    /// Whether all packets have been seen.
+    #[inline]
+    pub fn is_quiet(&self) -> bool {
+        !self.packets_end.is_after(self.confirmed)
+    }
+
+    /// What there is to ask; `waiting`: some packet waits for a rail.
+    pub fn doubt(&self, waiting: bool) -> Doubt {
+        Doubt {
+            unseen: !self.is_quiet(),
+            starved: self.starved && waiting,
+            drained: self.outstanding == 0,
+        }
+    }
+
+    /// `frames` frames go into the ring; returns the sequence of the first.
+    #[inline]
+    pub fn take(&mut self, frames: u32, packets: bool, now: Time) -> Seq {
+        let first = self.next;
+        self.next = self.next.plus(frames);
+        if packets {
+            if self.is_quiet() {
+                self.watch.progress(now);
+            }
+            self.watch.sent(now);
+            self.packets_end = self.next;
+        }
+        self.outstanding = self.outstanding.saturating_add(frames);
+        first
+    }
+
+    /// The peer says what it allows and has seen. Says so if it is news that frames arrived.
+    pub fn hear(&mut self, limit: Seq, window: u16, now: Time) -> bool {
+        let seen = limit.minus(u32::from(window));
+        let lie = u32::from(window) > self.peer_ring || seen.is_after(self.next);
+        if lie || self.confirmed.is_after(seen) {
+            return false;
+        }
+        if limit.is_after(self.limit) {
+            self.limit = limit;
+            self.starved = false;
+        }
+        if seen.is_after(self.confirmed) {
+            self.confirmed = seen;
+            self.watch.progress(now);
+            return true;
+        }
+        false
+    }
+}

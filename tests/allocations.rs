@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The engine allocates nothing: a counting allocator watches a million packets.
+
+#![allow(clippy::cast_possible_truncation)] // test data is small
+
+#[path = "support/lean.rs"]
+mod lean;
+#[path = "support/pair.rs"]
+mod pair;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use lean::{Lean, BATCH, LEN};
+use usb4_rxe::rxe::time::Time;
+use usb4_rxe::rxe::wire::Headers;
+
+/// Allocations so far.
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+
+/// The system's allocator, counted.
+struct Counting;
+
+// SAFETY: every call goes to the system's allocator unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller's promise, passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise, passed on.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+#[test]
+fn a_million_packets_without_allocation() {
+    const BATCHES: u64 = 1_000_000 / BATCH as u64 + 1;
+    let (mut requester, mut responder) = lean::pair();
+    let mut a = Box::new(Lean::new());
+    let mut b = Box::new(Lean::new());
+    let payload = vec![0u8; LEN];
+    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    assert!(before > 0, "the allocator counts");
+    for _ in 0..BATCHES {
+        a.count = 0;
+        b.count = 0;
+        a.posted = BATCH;
+        requester.run(Time::ZERO, 4 * BATCH as u32, &mut *a);
+        for frame in &a.frames[..a.count] {
+            let headers = Headers::parse(&frame.head).expect("good");
+            responder.packet(Time::ZERO, &headers, &payload[..], &mut *b);
+            responder.run(Time::ZERO, 8, &mut *b);
+        }
+        for frame in &b.frames[..b.count] {
+            let headers = Headers::parse(&frame.head).expect("good");
+            requester.packet(Time::ZERO, &headers, &[][..], &mut *a);
+        }
+    }
+    let after = ALLOCATIONS.load(Ordering::Relaxed);
+    assert_eq!(a.completed, BATCHES * BATCH as u64);
+    assert_eq!(b.stored, a.completed * LEN as u64);
+    assert_eq!(after - before, 0, "allocations");
+}
