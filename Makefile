@@ -29,6 +29,10 @@ lint: ## rustfmt, clippy, shell syntax
 	@if cargo clippy --version >/dev/null 2>&1; then echo cargo clippy; cargo clippy --quiet --workspace --all-targets -- -D warnings; else echo "lint: no clippy, skipped (apt-get install rust-clippy)"; fi
 	@for file in $$(git ls-files | xargs grep -lE '^#!/(bin|usr/bin/env) ?(ba)?sh'); do bash -n $$file || exit 1; done
 
+.PHONY: bench
+bench: ## Benchmarks of engine, wire format, rails and fabric (criterion)
+	cargo bench --workspace
+
 .PHONY: lab
 lab: ## Make the lab: Debian root, QEMU, stock kernels (2 to 4 minutes once, then nothing)
 	@tests/lab/setup

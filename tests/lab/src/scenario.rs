@@ -5,7 +5,10 @@
 //! ```text
 //! # lab: --hosts 3 --rails 1 --timeout 120        options of tests/lab/run
 //! # lab-kernels: 7.3                              only on these; all kernels without the line
+//! # lab-expects: BUG:                             the run must fail, and say this
 //! ```
+//!
+//! The last is for scenarios that test the lab itself: that it notices what it promises to notice.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,6 +21,7 @@ use clap::Parser;
 use crate::cache::Cache;
 use crate::cli::{Cli, Command, Run, Test};
 use crate::run::{checkout, run};
+use crate::session::Verdict;
 
 /// A script with what its header asks for.
 #[derive(Debug, PartialEq, Eq)]
@@ -26,16 +30,17 @@ struct Scenario {
     path: PathBuf,
     options: Vec<String>,
     kernels: Option<Vec<String>>,
+    expects: Option<String>,
 }
 
 impl Scenario {
     fn parse(path: &Path, text: &str) -> Self {
-        let words = |tag: &str| {
+        let header = |tag: &str| {
             text.lines()
                 .take_while(|line| line.starts_with('#'))
                 .find_map(|line| line.strip_prefix(tag))
-                .map(split)
         };
+        let words = |tag: &str| header(tag).map(split);
         Self {
             name: path
                 .file_stem()
@@ -45,6 +50,16 @@ impl Scenario {
             path: path.to_owned(),
             options: words("# lab:").unwrap_or_default(),
             kernels: words("# lab-kernels:"),
+            expects: header("# lab-expects:").map(|text| text.trim().to_owned()),
+        }
+    }
+
+    fn is_passed_by(&self, verdict: &Verdict) -> bool {
+        match &self.expects {
+            None => verdict.exit_code() == 0,
+            Some(text) => {
+                verdict.exit_code() != 0 && verdict.troubles.iter().any(|line| line.contains(text))
+            }
         }
     }
 
@@ -159,7 +174,7 @@ pub fn test(cache: &Cache, options: &Test) -> Result<ExitCode> {
                     .iter()
                     .map(|(name, value)| format!("{name}={value}"))
                     .collect();
-                (verdict.exit_code() == 0, figures.join(" "))
+                (scenario.is_passed_by(verdict), figures.join(" "))
             }
             Err(error) => (false, format!("{error:#}")),
         };
@@ -193,6 +208,7 @@ pub fn test(cache: &Cache, options: &Test) -> Result<ExitCode> {
 #[cfg(test)]
 mod tests {
     use super::{all_scenarios, Scenario};
+    use crate::session::Verdict;
     use std::path::Path;
 
     #[test]
@@ -210,6 +226,22 @@ mod tests {
             (options.setting.hosts, options.setting.fault),
             (3, vec!["0 corrupt=1%".to_owned()])
         );
+    }
+
+    #[test]
+    fn a_scenario_that_expects_trouble_passes_only_with_it() {
+        let scenario = Scenario::parse(
+            Path::new("/x/warn.sh"),
+            "# lab-expects: WARNING: on purpose\n",
+        );
+        let mut verdict = Verdict::default();
+        assert!(!scenario.is_passed_by(&verdict));
+        verdict.troubles.push("host1: the guest ended".into());
+        assert!(!scenario.is_passed_by(&verdict));
+        verdict
+            .troubles
+            .push("host1: [ 1.0] WARNING: on purpose".into());
+        assert!(scenario.is_passed_by(&verdict));
     }
 
     #[test]
