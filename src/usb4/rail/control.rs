@@ -33,8 +33,8 @@ pub(super) struct Untold {
     told: [Seq; MAX_RAILS],
     rings: [u32; MAX_RAILS],
     due: Time,
-    /// The peer asked.
-    pub asked: bool,
+    /// The peer asked, on this rail.
+    pub asked: Option<RailId>,
 }
 
 impl Untold {
@@ -47,7 +47,7 @@ impl Untold {
             told: [Seq::ZERO; MAX_RAILS],
             rings: [0; MAX_RAILS],
             due: Time::NEVER,
-            asked: false,
+            asked: None,
         }
     }
 
@@ -103,12 +103,12 @@ impl Untold {
 
     /// Whether a control frame must go now.
     pub fn is_due(&self, now: Time) -> bool {
-        self.asked || self.due <= now
+        self.asked.is_some() || self.due <= now
     }
 
     /// When a control frame must go.
     pub fn due(&self) -> Time {
-        if self.asked {
+        if self.asked.is_some() {
             Time::ZERO
         } else {
             self.due
@@ -150,7 +150,7 @@ impl Untold {
 
     /// No rail took the control frame: later.
     pub fn postpone(&mut self, now: Time, times: &Times) {
-        self.asked = false;
+        self.asked = None;
         self.due = now.after(times.probe);
     }
 
@@ -159,7 +159,7 @@ impl Untold {
         for id in RailId::all() {
             self.told[id.index()] = self.report.rails[id.index()].limit;
         }
-        self.asked = false;
+        self.asked = None;
         // A loss is told until the peer has heard of it.
         self.due = if self.report.losses.latest().is_empty() {
             Time::NEVER
