@@ -33,6 +33,8 @@ pub(super) struct Untold {
     told: [Seq; MAX_RAILS],
     rings: [u32; MAX_RAILS],
     due: Time,
+    /// There is more to tell than credits, which other headers could tell.
+    urgent: bool,
     /// The peer asked, on this rail.
     pub asked: Option<RailId>,
 }
@@ -47,6 +49,7 @@ impl Untold {
             told: [Seq::ZERO; MAX_RAILS],
             rings: [0; MAX_RAILS],
             due: Time::NEVER,
+            urgent: false,
             asked: None,
         }
     }
@@ -118,6 +121,7 @@ impl Untold {
     /// Asks for a control frame now.
     pub fn hurry(&mut self, now: Time) {
         self.due = self.due.earlier_of(now);
+        self.urgent = true;
     }
 
     /// The credit most worth telling in the next header.
@@ -137,7 +141,7 @@ impl Untold {
         let id = best?;
         let rail = self.report.rails[id.index()];
         self.told[id.index()] = rail.limit;
-        if all == most && self.report.losses.latest().is_empty() {
+        if all == most && !self.urgent && self.report.losses.latest().is_empty() {
             self.due = Time::NEVER;
         }
         Some(Credit {
@@ -160,6 +164,7 @@ impl Untold {
             self.told[id.index()] = self.report.rails[id.index()].limit;
         }
         self.asked = None;
+        self.urgent = false;
         // A loss is told until the peer has heard of it.
         self.due = if self.report.losses.latest().is_empty() {
             Time::NEVER
