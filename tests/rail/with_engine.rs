@@ -51,9 +51,12 @@ fn goodput_of_the_engine() {
                 finish(&mut world);
                 let goodput = 100.0 * world.goodput();
                 write!(text, "  {goodput:>6.2}").unwrap();
-                if loss == 0 && queue_pairs == 1 {
-                    assert!(goodput >= 97.0, "{goodput} % on {rails} rails");
-                }
+                let least = match loss {
+                    0 => 97.0,
+                    100_000 => 90.0,
+                    _ => 50.0,
+                };
+                assert!(goodput >= least, "{goodput} % on {rails} rails");
             }
             text += "\n";
         }
