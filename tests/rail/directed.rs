@@ -2,6 +2,8 @@
 
 //! Scenarios, one property each.
 
+use std::fmt::Write;
+
 use usb4_rxe::rxe::time::{Nanos, Time};
 use usb4_rxe::usb4::rail::frame::Class;
 use usb4_rxe::usb4::rail::port::Down;
@@ -96,6 +98,9 @@ fn one_write_of_a_mebibyte_fills_its_frames() {
         let mut world = World::new(&rails(count), NONE, 1);
         world.rest();
         let before = frames_sent(&world);
+        for end in &mut world.ends {
+            end.rings.trace = Some(Vec::new());
+        }
         world.traffic = traffic;
         world.sending[0].push(crate::flow::Sending::new(2048, 256));
         for end in 0..2 {
@@ -111,7 +116,31 @@ fn one_write_of_a_mebibyte_fills_its_frames() {
         );
         assert!(frames as f64 / 256.0 <= 1.05);
         world.rest();
+        insta::assert_snapshot!(format!("one_mebibyte_on_{count}"), story(&world));
     }
+}
+
+/// Every frame with a header that either end sent, in order of its end.
+fn story(world: &World) -> String {
+    let mut text = String::new();
+    for (name, end) in ["there", "back"].iter().zip(&world.ends) {
+        for (id, header) in end.rings.trace.iter().flatten() {
+            writeln!(
+                text,
+                "{name:<5} rail {}  {:<8} packets {:>2}  payload frames {:>2}  rail seq {:>3}  stripe {:>3}  run {:>2}  length {:>4}",
+                id.get(),
+                format!("{:?}", header.kind),
+                header.packets,
+                header.payload_frames,
+                header.rail_seq.get(),
+                header.stripe.get(),
+                header.run,
+                header.length,
+            )
+            .unwrap();
+        }
+    }
+    text
 }
 
 #[test]

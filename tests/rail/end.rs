@@ -4,7 +4,7 @@
 
 use usb4_rxe::rxe::time::Time;
 use usb4_rxe::usb4::rail::config::Times;
-use usb4_rxe::usb4::rail::frame::{record, Class, Loss, Tag};
+use usb4_rxe::usb4::rail::frame::{record, Class, Header, Loss, Tag};
 use usb4_rxe::usb4::rail::id::RailId;
 use usb4_rxe::usb4::rail::link::{Link, Memory};
 use usb4_rxe::usb4::rail::port::{Down, Egress, Ingress, Notices, Received, Refused};
@@ -19,6 +19,8 @@ use crate::cable::{Frame, Piece};
 pub struct Rings {
     pub posted: Vec<(RailId, Frame)>,
     pub spare: Vec<Vec<u8>>,
+    /// Every head posted, for those who want to follow.
+    pub trace: Option<Vec<(RailId, Header)>>,
 }
 
 impl Egress for Rings {
@@ -30,6 +32,10 @@ impl Egress for Rings {
     }
 
     fn post_head(&mut self, rail: RailId, buffer: Vec<u8>, len: usize) {
+        if let Some(trace) = &mut self.trace {
+            let (header, _) = Header::parse(&buffer[..len]).expect("our own frame");
+            trace.push((rail, header));
+        }
         self.posted.push((rail, Frame::Head(buffer, len)));
     }
 

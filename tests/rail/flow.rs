@@ -9,9 +9,22 @@ use usb4_rxe::rxe::time::{Nanos, Time};
 /// What a packet of a flow says, in one word.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Word {
-    Data { flow: u16, psn: u32 },
-    Ack { flow: u16, psn: u32 },
-    Nak { flow: u16, psn: u32 },
+    Data {
+        flow: u16,
+        psn: u32,
+    },
+    Ack {
+        flow: u16,
+        psn: u32,
+    },
+    Nak {
+        flow: u16,
+        psn: u32,
+    },
+    /// A packet of an engine.
+    Packet {
+        node: u16,
+    },
 }
 
 impl Word {
@@ -20,6 +33,7 @@ impl Word {
             Self::Data { flow, psn } => (1, flow, psn),
             Self::Ack { flow, psn } => (2, flow, psn),
             Self::Nak { flow, psn } => (3, flow, psn),
+            Self::Packet { node } => (4, node, 0),
         };
         kind << 48 | u64::from(flow) << 32 | u64::from(psn)
     }
@@ -30,6 +44,7 @@ impl Word {
             1 => Self::Data { flow, psn },
             2 => Self::Ack { flow, psn },
             3 => Self::Nak { flow, psn },
+            4 => Self::Packet { node: flow },
             other => panic!("no such word: {other}"),
         }
     }

@@ -139,7 +139,7 @@ fn tags_are_read_as_written() {
     for bits in 0..=255 {
         match Tag::from_bits(bits) {
             Some(tag) => assert_eq!(tag.bits(), bits),
-            None => assert!(bits < 2 || bits > 15),
+            None => assert!(!(2..=15).contains(&bits)),
         }
     }
     for place in 0..=255 {

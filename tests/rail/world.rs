@@ -14,6 +14,7 @@ use usb4_rxe::usb4::rail::tx::{NotNow, RailUp};
 
 use crate::cable::{Cable, Fault, Frame, Model};
 use crate::end::End;
+use crate::engines::{Engines, MESSAGE};
 use crate::flow::{Receiving, Sending, Word};
 use crate::rng::Rng;
 
@@ -30,6 +31,8 @@ enum Event {
     Arrive(u8, u8, u32, u32),
     Tick(u8),
     Hint,
+    /// The timer of the engines of an end.
+    Engine(u8),
 }
 
 /// What traffic there is, from end 0 to end 1 unless both ways.
@@ -58,6 +61,8 @@ pub struct World {
     pub sending: [Vec<Sending>; 2],
     pub receiving: [Vec<Receiving>; 2],
     pub traffic: Traffic,
+    /// Queue pairs, instead of flows.
+    pub engines: Option<Engines>,
     pub rng: Rng,
     /// Log of rails that went down, by end.
     pub downs: Vec<(Time, u8, RailId, Down)>,
@@ -73,6 +78,7 @@ pub struct World {
     free: Vec<u32>,
     tick_at: [Time; 2],
     hint_at: Time,
+    engine_at: [Time; 2],
     turn: usize,
     pub steps: u64,
     epochs: u8,
@@ -109,6 +115,8 @@ impl World {
                 vec![Receiving::default(); flows],
             ],
             traffic,
+            engines: None,
+            engine_at: [Time::NEVER; 2],
             rng: Rng::new(seed),
             downs: Vec::new(),
             last_fresh: Time::ZERO,
@@ -216,6 +224,7 @@ impl World {
     fn settle(&mut self, end: usize) {
         self.notice(end);
         self.push(end);
+        self.push_engines(end);
         let now = self.now;
         let this = &mut self.ends[end];
         this.link.flush(now, &mut this.rings);
@@ -247,6 +256,7 @@ impl World {
     /// What came out of an end: packets, losses, rails gone.
     fn notice(&mut self, end: usize) {
         let now = self.now;
+        let mut fresh = 0;
         let mut arrived = std::mem::take(&mut self.drained);
         std::mem::swap(&mut arrived, &mut self.ends[end].upper.arrived);
         for packet in arrived.drain(..) {
@@ -258,24 +268,20 @@ impl World {
                     let (message, total) = (self.traffic.message, self.traffic.total());
                     let receiving = &mut self.receiving[end][usize::from(flow)];
                     if psn == receiving.expected && end == 1 {
-                        let pause = now.since(self.last_fresh);
-                        self.longest_pause = self.longest_pause.max(pause);
-                        self.last_fresh = now;
-                        self.fresh += 1;
-                        let all = u64::from(total) * u64::from(self.traffic.flows);
-                        for (mark, share) in self.marks.iter_mut().zip([1, 9]) {
-                            if mark.is_none() && self.fresh >= all * share / 10 {
-                                *mark = Some((now, self.fresh));
-                            }
-                        }
+                        fresh += 1;
                     }
                     receiving.data(psn, message, total);
                 }
                 Word::Ack { flow, psn } => self.sending[end][usize::from(flow)].ack(psn),
                 Word::Nak { flow, psn } => self.sending[end][usize::from(flow)].nak(psn),
+                Word::Packet { node } => {
+                    let engines = self.engines.as_mut().expect("engines");
+                    fresh += engines.arrived(now, end, node, packet.serial);
+                }
             }
         }
         self.drained = arrived;
+        self.note_fresh(fresh);
         for token in std::mem::take(&mut self.ends[end].upper.sent_lost) {
             // Plain Ethernet is not sent again.
             if token == Some(0) {
@@ -288,7 +294,14 @@ impl World {
                 Some(Word::Ack { flow, .. } | Word::Nak { flow, .. }) => {
                     self.receiving[end][usize::from(flow)].answer_lost();
                 }
+                Some(Word::Packet { node }) => {
+                    let engines = self.engines.as_mut().expect("engines");
+                    engines.lost(end, Some(node));
+                }
                 None => {
+                    if let Some(engines) = &mut self.engines {
+                        engines.lost(end, None);
+                    }
                     for flow in &mut self.sending[end] {
                         flow.lost(flow.una, now);
                     }
@@ -312,6 +325,58 @@ impl World {
             cable.ring.clear();
             cable.busy = false;
             cable.life += 1;
+        }
+    }
+
+    /// Packets that are new came through.
+    fn note_fresh(&mut self, count: u64) {
+        if count == 0 {
+            return;
+        }
+        let pause = self.now.since(self.last_fresh);
+        self.longest_pause = self.longest_pause.max(pause);
+        self.last_fresh = self.now;
+        self.fresh += count;
+        let all = match &self.engines {
+            Some(engines) => (engines.total() * MESSAGE / 4096) as u64,
+            None => u64::from(self.traffic.total()) * u64::from(self.traffic.flows),
+        };
+        for (mark, share) in self.marks.iter_mut().zip([1, 9]) {
+            if mark.is_none() && self.fresh >= all * share / 10 {
+                *mark = Some((self.now, self.fresh));
+            }
+        }
+    }
+
+    /// Queue pairs send what they may.
+    fn push_engines(&mut self, end: usize) {
+        let now = self.now;
+        let Some(engines) = &mut self.engines else {
+            return;
+        };
+        let this = &mut self.ends[end];
+        while let Some((node, frame)) = engines.next(now, end) {
+            let word = Word::Packet { node }.pack();
+            let serial = this.committed[0];
+            // Full payloads go straight from memory, the rest is copied into the frame.
+            let (inline, payload) = if frame.len() > 4096 {
+                (frame.len() - 4100, 4096)
+            } else {
+                (frame.len(), 0)
+            };
+            match this.send(now, Class::Rdma, inline, payload, word) {
+                Ok(()) => engines.sent(end, serial, frame),
+                Err(NotNow::Busy) => {
+                    engines.put_back(end, (node, frame));
+                    break;
+                }
+                Err(NotNow::Impossible) => panic!("a packet is possible"),
+            }
+        }
+        let at = engines.deadline(end);
+        if at < self.engine_at[end] {
+            self.engine_at[end] = at;
+            self.at(at.max(now), Event::Engine(end as u8));
         }
     }
 
@@ -390,6 +455,14 @@ impl World {
                     this.link.tick(self.now, &mut this.rings, &mut this.upper);
                     self.settle(end);
                 }
+            }
+            Event::Engine(end) => {
+                let end = usize::from(end);
+                self.engine_at[end] = Time::NEVER;
+                if let Some(engines) = &mut self.engines {
+                    engines.timeout(self.now, end);
+                }
+                self.settle(end);
             }
             Event::Hint => {
                 self.hint_at = Time::NEVER;
@@ -492,6 +565,7 @@ impl World {
 
     pub fn is_done(&self) -> bool {
         self.sending.iter().flatten().all(Sending::is_done)
+            && self.engines.as_ref().is_none_or(Engines::is_done)
     }
 
     /// Lets everything come to rest, and checks that it does: no timer, no frame held, each packet

@@ -33,8 +33,10 @@ pub(super) struct Untold {
     told: [Seq; MAX_RAILS],
     rings: [u32; MAX_RAILS],
     due: Time,
-    /// The peer asked.
-    pub asked: bool,
+    /// There is more to tell than credits, which other headers could tell.
+    urgent: bool,
+    /// The peer asked, on this rail.
+    pub asked: Option<RailId>,
 }
 
 impl Untold {
@@ -47,7 +49,8 @@ impl Untold {
             told: [Seq::ZERO; MAX_RAILS],
             rings: [0; MAX_RAILS],
             due: Time::NEVER,
-            asked: false,
+            urgent: false,
+            asked: None,
         }
     }
 
@@ -103,12 +106,12 @@ impl Untold {
 
     /// Whether a control frame must go now.
     pub fn is_due(&self, now: Time) -> bool {
-        self.asked || self.due <= now
+        self.asked.is_some() || self.due <= now
     }
 
     /// When a control frame must go.
     pub fn due(&self) -> Time {
-        if self.asked {
+        if self.asked.is_some() {
             Time::ZERO
         } else {
             self.due
@@ -118,6 +121,7 @@ impl Untold {
     /// Asks for a control frame now.
     pub fn hurry(&mut self, now: Time) {
         self.due = self.due.earlier_of(now);
+        self.urgent = true;
     }
 
     /// The credit most worth telling in the next header.
@@ -137,7 +141,7 @@ impl Untold {
         let id = best?;
         let rail = self.report.rails[id.index()];
         self.told[id.index()] = rail.limit;
-        if all == most && self.report.losses.latest().is_empty() {
+        if all == most && !self.urgent && self.report.losses.latest().is_empty() {
             self.due = Time::NEVER;
         }
         Some(Credit {
@@ -150,7 +154,7 @@ impl Untold {
 
     /// No rail took the control frame: later.
     pub fn postpone(&mut self, now: Time, times: &Times) {
-        self.asked = false;
+        self.asked = None;
         self.due = now.after(times.probe);
     }
 
@@ -159,7 +163,8 @@ impl Untold {
         for id in RailId::all() {
             self.told[id.index()] = self.report.rails[id.index()].limit;
         }
-        self.asked = false;
+        self.asked = None;
+        self.urgent = false;
         // A loss is told until the peer has heard of it.
         self.due = if self.report.losses.latest().is_empty() {
             Time::NEVER

@@ -147,8 +147,8 @@ impl<F: Copy, Q: DerefMut<Target = [Slot<F>]>> RxRail<Q> {
     /// Takes a payload frame into the queue.
     #[inline]
     pub fn payload(&mut self, frame: F, len: u16, place: u8) -> Result<(), Refused> {
-        // Both are below PLACES.
-        let skipped = (place + PLACES - self.train.place) % PLACES;
+        // Both are below PLACES: nothing overflows.
+        let skipped = (place % PLACES + PLACES - self.train.place) % PLACES;
         if skipped >= self.train.left {
             return Err(Refused::Orphan);
         }

@@ -10,7 +10,7 @@ use crate::usb4::rail::seq::Seq;
 /// What a rail is told when it comes up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RailUp {
-    /// Which life of the rail begins, as agreed in the handshake.
+    /// Which life of the rail begins, as agreed in the handshake; the first one is not 0.
     pub epoch: u8,
     /// Its speed, in any unit that is the same for all rails of the link.
     pub speed: u32,

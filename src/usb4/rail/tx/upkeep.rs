@@ -79,7 +79,9 @@ impl<E: Egress, L: DerefMut<Target = [Entry]>> Sender<E, L> {
             }
         }
         if let Some((status, asks)) = &heard.status {
-            self.untold.asked |= asks;
+            if *asks {
+                self.untold.asked = Some(id);
+            }
             self.status(now, status, notices);
         }
         if let Some(reason) = heard.closed {
@@ -170,14 +172,16 @@ impl<E: Egress, L: DerefMut<Target = [Entry]>> Sender<E, L> {
         if !self.untold.is_due(now) {
             return;
         }
-        let kind = if self.untold.asked {
-            Kind::ProbeAck
-        } else {
-            Kind::Credit
-        };
-        let sent = self
-            .pick_control(None)
-            .is_some_and(|id| self.control(now, id, kind, egress));
+        // An answer goes back on the rail of the question: who asks about a silent rail asks on
+        // another one. All else goes where it is fastest.
+        let asked = self.untold.asked;
+        let kind = asked.map_or(Kind::Credit, |_| Kind::ProbeAck);
+        let sent = asked
+            .filter(|id| !self.rails[id.index()].watch.is_suspect())
+            .is_some_and(|id| self.control(now, id, kind, egress))
+            || self
+                .pick_control(None)
+                .is_some_and(|id| self.control(now, id, kind, egress));
         if !sent {
             // No rail takes it: with the next completion or credit one may.
             self.untold.postpone(now, &self.times);

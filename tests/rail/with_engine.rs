@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The engine on the rails: writes of 1 MiB complete, in order and with their bytes, whatever the
+//! cables do.
+
+use std::fmt::Write;
+
+use usb4_rxe::rxe::time::{Nanos, Time};
+
+use crate::cable::{Fault, Model};
+use crate::engines::Engines;
+use crate::world::{Traffic, World};
+
+const NONE: Traffic = Traffic {
+    flows: 0,
+    both_ways: false,
+    message: 1,
+    messages: 1,
+    window: 1,
+};
+
+fn world(rails: usize, loss_ppb: u64, queue_pairs: u16, messages: usize) -> World {
+    let model = Model {
+        loss_ppb,
+        ..Model::default()
+    };
+    let mut world = World::new(&vec![model; rails], NONE, 21);
+    world.engines = Some(Engines::new(queue_pairs, messages));
+    world.kick();
+    world
+}
+
+fn finish(world: &mut World) {
+    world.finish(Nanos::from_millis(2_000));
+    world.engines.as_ref().expect("engines").check();
+    world.no_overflow();
+}
+
+#[test]
+fn goodput_of_the_engine() {
+    let mut text = String::from(
+        "writes of 1 MiB by the engine: goodput in % of the rails\n\
+         rails  queue pairs  no loss    1e-4    1e-3\n",
+    );
+    for rails in [1, 2, 4, 8] {
+        for queue_pairs in [1u16, 16] {
+            write!(text, "{rails:>5}  {queue_pairs:>11}").unwrap();
+            for loss in [0, 100_000, 1_000_000] {
+                let messages = 64 / usize::from(queue_pairs);
+                let mut world = world(rails, loss, queue_pairs, messages);
+                finish(&mut world);
+                let goodput = 100.0 * world.goodput();
+                write!(text, "  {goodput:>6.2}").unwrap();
+                let least = match loss {
+                    0 => 97.0,
+                    100_000 => 90.0,
+                    _ => 50.0,
+                };
+                assert!(goodput >= least, "{goodput} % on {rails} rails");
+            }
+            text += "\n";
+        }
+    }
+    insta::assert_snapshot!("engine", text);
+}
+
+#[test]
+fn killing_one_of_two_rails_loses_no_completion() {
+    for fault in [None, Some(Fault::Swallow), Some(Fault::Stall)] {
+        let mut world = world(2, 0, 1, 32);
+        world.run_until(Time::ZERO.after(Nanos::from_millis(4)));
+        world.longest_pause = Nanos::ZERO;
+        match fault {
+            None => world.pull(0),
+            Some(fault) => {
+                for end in 0..2 {
+                    world.set_fault(end, 0, fault);
+                }
+            }
+        }
+        finish(&mut world);
+        let pause = world.longest_pause;
+        assert!(pause < Nanos::from_millis(2), "{fault:?}: {pause:?}");
+    }
+}
+
+#[test]
+fn a_rail_comes_back_within_the_retry_budget() {
+    let mut world = world(1, 0, 1, 8);
+    world.run_until(Time::ZERO.after(Nanos::from_millis(2)));
+    world.pull(0);
+    world.run_until(Time::ZERO.after(Nanos::from_millis(50)));
+    world.rail_up(0);
+    world.kick();
+    finish(&mut world);
+}
