@@ -2,9 +2,13 @@
 
 //! Seeded random worlds: any rails, any traffic, anything may happen to a cable at any time.
 
+use std::ops::Range;
+use std::panic::{catch_unwind, resume_unwind};
+
 use usb4_rxe::rxe::time::Nanos;
 
 use crate::cable::{Fault, Model};
+use crate::engines::Engines;
 use crate::rng::Rng;
 use crate::world::{Traffic, World};
 
@@ -23,7 +27,7 @@ fn models(rng: &mut Rng) -> Vec<Model> {
         .collect()
 }
 
-fn run(seed: u64) {
+fn run(seed: u64, with_engine: bool) {
     let mut rng = Rng::new(seed);
     let models = models(&mut rng);
     let traffic = Traffic {
@@ -33,7 +37,16 @@ fn run(seed: u64) {
         messages: 2 + rng.below(4) as u32,
         window: rng.pick(&[64, 512, 2048]),
     };
+    let none = Traffic {
+        flows: 0,
+        ..traffic
+    };
+    let traffic = if with_engine { none } else { traffic };
     let mut world = World::new(&models, traffic, seed);
+    if with_engine {
+        let queue_pairs = rng.pick(&[1, 3]);
+        world.engines = Some(Engines::new(queue_pairs, 2));
+    }
     world.kick();
     let mut swallowed = false;
     for _ in 0..rng.below(12) {
@@ -62,18 +75,30 @@ fn run(seed: u64) {
     }
     world.kick();
     world.finish(Nanos::from_millis(1_000));
+    if let Some(engines) = &world.engines {
+        engines.check();
+    }
     world.rest();
     if !swallowed && models.iter().all(|model| model.burst < 5) {
         assert_eq!(world.misbound(), 0, "payload bound to its header");
     }
 }
 
-#[test]
-fn random_worlds() {
-    for seed in 0..300 {
-        if let Err(panic) = std::panic::catch_unwind(|| run(seed)) {
+fn run_all(seeds: Range<u64>, with_engine: bool) {
+    for seed in seeds {
+        if let Err(panic) = catch_unwind(|| run(seed, with_engine)) {
             eprintln!("seed {seed}");
-            std::panic::resume_unwind(panic);
+            resume_unwind(panic);
         }
     }
+}
+
+#[test]
+fn random_worlds() {
+    run_all(0..300, false);
+}
+
+#[test]
+fn random_worlds_with_the_engine() {
+    run_all(0..60, true);
 }

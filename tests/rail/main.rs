@@ -23,6 +23,7 @@ mod grid;
 #[path = "../support/host.rs"]
 mod host;
 mod hostile;
+mod lies;
 #[path = "../support/pair.rs"]
 mod pair;
 #[path = "../simulation/rng.rs"]

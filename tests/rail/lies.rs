@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! One lie each, and what becomes of it.
+
+use usb4_rxe::rxe::time::Time;
+use usb4_rxe::usb4::rail::config::{Times, MAX_TRAIN};
+use usb4_rxe::usb4::rail::frame::{header, Class, Credit, FrameError, Header, Kind, Record, Tag};
+use usb4_rxe::usb4::rail::port::{Down, Refused};
+use usb4_rxe::usb4::rail::seq::Seq;
+use usb4_rxe::usb4::rail::tx::RailUp;
+
+use crate::cable::{Frame, Piece};
+use crate::end::{End, HEAD};
+use crate::world::rail;
+
+const RING: u32 = 128;
+
+fn end() -> End {
+    let mut end = End::new(RING, Times::default());
+    up(&mut end, 0);
+    end
+}
+
+fn up(end: &mut End, number: usize) {
+    let config = RailUp {
+        epoch: 3,
+        speed: 1,
+        tx_ring: RING,
+        rx_ring: RING,
+        peer_ring: RING,
+    };
+    end.link.rail_up(
+        Time::ZERO,
+        rail(number),
+        &config,
+        &mut end.rings,
+        &mut end.upper,
+    );
+}
+
+/// A head with one packet, and `frames` payload frames to follow.
+fn head(rail_seq: u32, stripe: u32, frames: u8) -> (Header, Vec<u8>) {
+    let record = Record {
+        start: 0,
+        inline: HEAD as u16,
+        tail: 0,
+        payload: u16::from(frames) * 4096,
+    };
+    let mut bytes = vec![0; header::LEN];
+    bytes.extend_from_slice(&record.lengths());
+    // The serial of the test's packets is their stripe sequence.
+    bytes.extend_from_slice(&u64::from(stripe).to_be_bytes());
+    bytes.extend_from_slice(&[0; 8]);
+    bytes.extend_from_slice(&(u32::from(frames) * 4096).to_be_bytes());
+    let header = Header {
+        kind: if frames > 0 {
+            Kind::Train
+        } else {
+            Kind::Packets
+        },
+        class: Class::Rdma,
+        epoch: 3,
+        packets: 1,
+        rail_seq: Seq::new(rail_seq),
+        stripe: Seq::new(stripe),
+        run: 0,
+        payload_frames: frames,
+        length: bytes.len() as u16,
+        credit: None,
+    };
+    (header, bytes)
+}
+
+fn arrive(end: &mut End, (header, mut bytes): (Header, Vec<u8>)) -> Option<Refused> {
+    header.emit(&mut bytes).unwrap();
+    let len = bytes.len();
+    receive(end, Tag::Header, Frame::Head(bytes, len))
+}
+
+fn payload(end: &mut End, serial: u64, index: u8, place: u8) -> Option<Refused> {
+    let tag = Tag::payload(place);
+    receive(end, tag, Frame::Payload(Piece { serial, index }, 4096, tag))
+}
+
+fn receive(end: &mut End, tag: Tag, frame: Frame) -> Option<Refused> {
+    let held = end.upper.hold(rail(0), frame);
+    end.link
+        .receive(Time::ZERO, rail(0), tag, held, &mut end.upper);
+    end.upper.refusals.pop().map(|(_, why)| why)
+}
+
+#[test]
+fn a_replay_is_refused() {
+    let mut end = end();
+    assert_eq!(arrive(&mut end, head(0, 0, 0)), None);
+    assert_eq!(arrive(&mut end, head(0, 0, 0)), Some(Refused::Stale));
+    assert_eq!(arrive(&mut end, head(0, 1, 0)), Some(Refused::Replay));
+    assert_eq!(arrive(&mut end, head(1, 1, 0)), None);
+    assert_eq!(end.upper.delivered, 2);
+    assert_eq!(end.upper.held(), 0);
+}
+
+#[test]
+fn another_life_is_refused() {
+    let mut end = end();
+    let mut old = head(0, 0, 0);
+    old.0.epoch = 2;
+    assert_eq!(arrive(&mut end, old), Some(Refused::Epoch));
+    assert_eq!(end.upper.held(), 0);
+}
+
+#[test]
+fn frames_without_credit_end_the_rail() {
+    let mut end = end();
+    // Packet 0 may still come on another rail, so all that follow are held, up to the ring.
+    up(&mut end, 1);
+    for number in 0..RING {
+        assert_eq!(arrive(&mut end, head(number, number + 1, 0)), None);
+    }
+    assert_eq!(end.upper.held(), RING as usize);
+    let last = arrive(&mut end, head(RING, RING + 1, 0));
+    assert_eq!(last, Some(Refused::NoCredit));
+    assert_eq!(end.upper.downs, [(rail(0), Down::Violation)]);
+    // With all rails dead packet 0 is lost, and those held are delivered.
+    end.link
+        .rail_down(Time::ZERO, rail(1), Down::Local, &mut end.upper);
+    assert_eq!((end.upper.lost, end.upper.delivered), (1, u64::from(RING)));
+    assert_eq!(end.upper.held(), 0);
+}
+
+#[test]
+fn packets_from_the_far_future_end_the_rail() {
+    let mut end = end();
+    let far = arrive(&mut end, head(0, 1 << 30, 0));
+    assert_eq!(far, Some(Refused::Ahead));
+    assert_eq!(end.upper.downs, [(rail(0), Down::Violation)]);
+}
+
+#[test]
+fn an_endless_train_is_refused() {
+    let mut end = end();
+    let (mut header, bytes) = head(0, 0, 3);
+    header.payload_frames = MAX_TRAIN as u8 + 1;
+    let endless = arrive(&mut end, (header, bytes.clone()));
+    assert_eq!(endless, Some(Refused::Frame(FrameError::Train)));
+    // More payload frames than the records need.
+    header.payload_frames = 4;
+    let longer = arrive(&mut end, (header, bytes));
+    assert_eq!(longer, Some(Refused::Frame(FrameError::Train)));
+    assert_eq!(end.upper.held(), 0);
+}
+
+#[test]
+fn payload_without_a_train_is_refused() {
+    let mut end = end();
+    assert_eq!(payload(&mut end, 0, 0, 0), Some(Refused::Orphan));
+    assert_eq!(arrive(&mut end, head(0, 0, 1)), None);
+    assert_eq!(payload(&mut end, 0, 0, 1), Some(Refused::Orphan));
+    assert_eq!(payload(&mut end, 0, 0, 0), None);
+    assert_eq!(end.upper.delivered, 1);
+    assert_eq!(payload(&mut end, 0, 0, 1), Some(Refused::Orphan));
+    assert_eq!(end.upper.held(), 0);
+}
+
+#[test]
+fn a_lost_payload_frame_loses_its_packet_only() {
+    let mut end = end();
+    assert_eq!(arrive(&mut end, head(0, 0, 2)), None);
+    assert_eq!(payload(&mut end, 0, 1, 1), None);
+    assert_eq!(arrive(&mut end, head(3, 1, 0)), None);
+    assert_eq!((end.upper.lost, end.upper.delivered), (1, 1));
+    assert_eq!(end.upper.held(), 0);
+}
+
+#[test]
+fn a_lie_about_credit_is_not_believed() {
+    let mut end = end();
+    for (limit, window) in [
+        // Seen more than was sent.
+        (1000, 10),
+        // A ring larger than the one agreed on.
+        (5000, 5000),
+        // Less than before.
+        (u32::MAX, 0),
+    ] {
+        let seq = end.link.rx.grant(rail(0)).limit.get() - RING;
+        let (mut header, bytes) = head(seq, seq, 0);
+        header.credit = Some(Credit {
+            rail: rail(0),
+            epoch: 3,
+            limit: Seq::new(limit),
+            window,
+        });
+        assert_eq!(arrive(&mut end, (header, bytes)), None);
+    }
+    // What goes out stays within the first ring: the probe of the beginning and RING - 1 more.
+    for _ in 0..10_000 {
+        let _ = end.send(Time::ZERO, Class::Rdma, 3000, 0, 0);
+        end.link.flush(Time::ZERO, &mut end.rings);
+        let ring = end.link.tx.outstanding(rail(0));
+        end.link.tx.completed(Time::ZERO, rail(0), ring);
+    }
+    let posted = end.rings.posted.len();
+    assert!(posted <= RING as usize && posted > 100, "{posted}");
+}
