@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! What the engine asks for while it runs a queue pair: the traits of [`crate::rxe::env`], over the
+//! verbs objects.
+//!
+//! An [`Env`] lives for one call of the engine, under the queue pair's lock. What must not happen
+//! under it, calling users' handlers, is collected in [`Later`] and done after.
+
+use core::ops::Range;
+
+use kernel::prelude::*;
+use kernel::sync::ArcBorrow;
+
+use super::cq::Wake;
+use super::lock::Bh;
+use super::loopback::Packet;
+use super::mr::Mr;
+use super::qp::{Ends, Qp};
+use crate::rxe::access::{AccessError, Facts, Identity};
+use crate::rxe::cqe::Cqe;
+use crate::rxe::env::{
+    AtomicOp, Busy, Completions, CqOverrun, Fault, Link, Memory, Notices, WorkQueues,
+};
+use crate::rxe::events::{AsyncEvent, Event};
+use crate::rxe::wire::{Feth, PacketRepr};
+use crate::rxe::wqe::{BadWr, BindMw, RecvWr, RegMr, SendWr, Sge};
+
+/// What to do once the queue pair's lock is free.
+#[derive(Default)]
+pub struct Later {
+    /// For the send completion queue.
+    pub send: Wake,
+    /// For the receive completion queue.
+    pub receive: Wake,
+    /// The shared receive queue runs low.
+    pub srq_limit: bool,
+    /// Events of the queue pair, each at most once: a set of [`bit`]s.
+    pub events: u8,
+}
+
+/// The place of an event in [`Later::events`].
+pub const fn bit(event: AsyncEvent) -> u8 {
+    match event {
+        AsyncEvent::Fatal => 1,
+        AsyncEvent::RequestError => 1 << 1,
+        AsyncEvent::AccessError => 1 << 2,
+        AsyncEvent::CommunicationEstablished => 1 << 3,
+        AsyncEvent::SendQueueDrained => 1 << 4,
+        AsyncEvent::LastReceiveReached => 1 << 5,
+    }
+}
+
+/// Where the packet being built goes.
+enum Out {
+    /// To this host.
+    Loopback(KBox<Packet>),
+    /// To a host that no rail leads to: it is lost, as on any network.
+    Nowhere,
+}
+
+/// The surroundings of one call of the engine.
+pub struct Env<'a> {
+    qp: &'a Qp,
+    bh: &'a Bh,
+    ends: &'a mut Ends,
+    later: &'a mut Later,
+    out: Option<Out>,
+}
+
+impl<'a> Env<'a> {
+    /// For a call under the lock that `ends` lies under.
+    #[inline]
+    pub fn new(qp: &'a Qp, bh: &'a Bh, ends: &'a mut Ends, later: &'a mut Later) -> Self {
+        Self {
+            qp,
+            bh,
+            ends,
+            later,
+            out: None,
+        }
+    }
+}
+
+impl WorkQueues for Env<'_> {
+    #[inline]
+    fn next_send(&mut self, wr: &mut SendWr, room: &mut [Sge]) -> Option<Result<(), BadWr>> {
+        self.qp.sq.next(self.qp, self.bh, self.ends, wr, room)
+    }
+
+    #[inline]
+    fn release_send(&mut self) {
+        self.qp.sq.release(self.ends);
+    }
+
+    #[inline]
+    fn next_receive(&mut self, room: &mut [Sge]) -> Option<Result<RecvWr, BadWr>> {
+        match (&self.qp.srq, &self.qp.rq) {
+            (Some(srq), _) => {
+                let (taken, limit) = srq.take(room);
+                self.later.srq_limit |= limit;
+                taken
+            }
+            (None, Some(rq)) => rq.next(self.ends, room),
+            (None, None) => None,
+        }
+    }
+}
+
+impl Completions for Env<'_> {
+    #[inline]
+    fn complete_send(&mut self, cqe: &Cqe) -> Result<(), CqOverrun> {
+        let wake = self.qp.send_cq.push(cqe, &self.qp.name)?;
+        self.later.send.merge(wake);
+        Ok(())
+    }
+
+    #[inline]
+    fn complete_receive(&mut self, cqe: &Cqe) -> Result<(), CqOverrun> {
+        let wake = self.qp.recv_cq.push(cqe, &self.qp.name)?;
+        self.later.receive.merge(wake);
+        Ok(())
+    }
+}
+
+impl<'a> Memory for Env<'a> {
+    type Payload = [u8];
+    type Region = ArcBorrow<'a, Mr>;
+
+    #[inline]
+    fn region(&mut self, key: u32) -> Option<(Self::Region, Facts)> {
+        self.qp.device().keys.region(self.bh, key)
+    }
+
+    #[inline]
+    fn store(
+        &mut self,
+        region: &Self::Region,
+        at: u64,
+        payload: &[u8],
+        range: Range<usize>,
+    ) -> Result<(), Fault> {
+        region.store(at, payload.get(range).ok_or(Fault)?)
+    }
+
+    #[inline]
+    fn store_bytes(&mut self, region: &Self::Region, at: u64, bytes: &[u8]) -> Result<(), Fault> {
+        region.store(at, bytes)
+    }
+
+    fn atomic(&mut self, region: &Self::Region, at: u64, op: AtomicOp) -> Result<u64, Fault> {
+        region.atomic(at, op)
+    }
+
+    fn store_atomic(
+        &mut self,
+        region: &Self::Region,
+        at: u64,
+        bytes: [u8; 8],
+    ) -> Result<(), Fault> {
+        region.store_atomic(at, bytes)
+    }
+
+    fn flush(
+        &mut self,
+        region: &Self::Region,
+        range: Option<(u64, u64)>,
+        what: Feth,
+    ) -> Result<(), Fault> {
+        region.flush(range, what)
+    }
+
+    fn invalidate(&mut self, who: Identity, key: u32) -> Result<(), AccessError> {
+        self.qp.device().keys.invalidate(self.bh, who, key)
+    }
+
+    fn bind(&mut self, who: Identity, wr: &BindMw) -> Result<(), AccessError> {
+        self.qp.device().keys.bind(self.bh, who, wr)
+    }
+
+    fn register(&mut self, who: Identity, wr: &RegMr) -> Result<(), AccessError> {
+        self.qp.device().keys.register(self.bh, who, wr)
+    }
+}
+
+impl Link for Env<'_> {
+    #[inline]
+    fn begin(&mut self, packet: &PacketRepr, payload_len: usize) -> Result<(), Busy> {
+        let device = self.qp.device();
+        if !device.is_for_us(packet) {
+            self.out = Some(Out::Nowhere);
+            return Ok(());
+        }
+        let mut place = device.loopback.take().ok_or(Busy)?;
+        self.out = Some(if place.begin(packet, payload_len) {
+            Out::Loopback(place)
+        } else {
+            device.loopback.put(place);
+            Out::Nowhere
+        });
+        Ok(())
+    }
+
+    #[inline]
+    fn append(&mut self, region: &Self::Region, at: u64, len: usize) -> Result<(), Fault> {
+        match &mut self.out {
+            Some(Out::Loopback(packet)) => {
+                region.load(at, packet.payload_mut(len).ok_or(Fault)?)
+            }
+            Some(Out::Nowhere) | None => Ok(()),
+        }
+    }
+
+    #[inline]
+    fn append_bytes(&mut self, bytes: &[u8]) {
+        if let Some(Out::Loopback(packet)) = &mut self.out {
+            if let Some(room) = packet.payload_mut(bytes.len()) {
+                room.copy_from_slice(bytes);
+            }
+        }
+    }
+
+    #[inline]
+    fn commit(&mut self) {
+        if let Some(Out::Loopback(packet)) = self.out.take() {
+            self.qp.device().loopback.send(packet);
+        }
+    }
+
+    fn abort(&mut self) {
+        if let Some(Out::Loopback(packet)) = self.out.take() {
+            self.qp.device().loopback.put(packet);
+        }
+    }
+}
+
+impl Notices for Env<'_> {
+    #[inline]
+    fn count(&mut self, event: Event) {
+        self.qp.device().count(event);
+    }
+
+    fn notify(&mut self, event: AsyncEvent) {
+        self.later.events |= bit(event);
+    }
+}

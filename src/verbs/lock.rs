@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Locks for softirq and interrupt context, which the `kernel` crate has none of yet.
+//!
+//! | lock | holds off | taken by |
+//! |---|---|---|
+//! | [`BhLock`] | other CPUs, softirqs here | the data path: processes and softirqs |
+//! | [`IrqLock`] | other CPUs, interrupts here | what kernel users of verbs call from any context |
+//!
+//! A [`Bh`] is the proof that softirqs are off. It is needed to take a [`BhLock`], so that one
+//! switch covers any number of them, and it is a read-side section of RCU: what
+//! [`Table`](super::table::Table) lends lives as long as it does.
+//!
+//! [`Rundown`] counts calls in flight to something that is about to go away.
+
+use core::marker::PhantomData;
+
+use kernel::prelude::*;
+use kernel::sync::atomic::{ordering, Atomic};
+use kernel::sync::lock::{Backend, Guard, Lock};
+use kernel::sync::{Completion, LockClassKey, SpinLock, SpinLockGuard};
+
+/// Softirqs are off on this CPU, and stay off until this is dropped.
+///
+/// Nests. Not `Send`: it is about this CPU.
+pub struct Bh(PhantomData<*mut ()>);
+
+impl Bh {
+    /// Switches softirqs off. In softirq context they are off already, and stay so.
+    ///
+    /// Not for hard interrupts.
+    #[inline]
+    pub fn disable() -> Self {
+        // SAFETY: Has no requirements outside of hard interrupts; paired with `drop`.
+        unsafe { compat::local_bh_disable() };
+        Self(PhantomData)
+    }
+}
+
+impl Drop for Bh {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: Pairs with the `local_bh_disable` of `disable`, on the same CPU: with softirqs
+        // off the task does not migrate, and `Bh` is not `Send`.
+        unsafe { compat::local_bh_enable() };
+    }
+}
+
+/// A spin lock taken with softirqs off.
+#[pin_data]
+pub struct BhLock<T> {
+    #[pin]
+    inner: SpinLock<T>,
+}
+
+impl<T> BhLock<T> {
+    /// A new lock; `key` names its class for lockdep.
+    pub fn new(
+        value: T,
+        name: &'static CStr,
+        key: Pin<&'static LockClassKey>,
+    ) -> impl PinInit<Self> {
+        pin_init!(Self { inner <- SpinLock::new(value, name, key) })
+    }
+
+    /// Takes the lock.
+    #[inline]
+    pub fn lock<'a>(&'a self, _bh: &'a Bh) -> SpinLockGuard<'a, T> {
+        self.inner.lock()
+    }
+}
+
+/// A spin lock that also holds off interrupts on this CPU.
+pub type IrqLock<T> = Lock<T, IrqBackend>;
+
+/// Guard of an [`IrqLock`]. Drop nested guards in reverse order.
+pub type IrqGuard<'a, T> = Guard<'a, T, IrqBackend>;
+
+/// `spin_lock_irqsave`.
+pub struct IrqBackend;
+
+// SAFETY: `spin_lock_irqsave` excludes all other owners; `relock` is the default, which locks the
+// same way.
+unsafe impl Backend for IrqBackend {
+    type State = compat::spinlock_t;
+    type GuardState = core::ffi::c_ulong;
+
+    unsafe fn init(
+        ptr: *mut Self::State,
+        name: *const kernel::ffi::c_char,
+        key: *mut kernel::bindings::lock_class_key,
+    ) {
+        // SAFETY: `ptr` is valid for writes, `name` and `key` for ever, as our caller promises. The
+        // key has the same C type in both sets of bindings.
+        unsafe { compat::__spin_lock_init(ptr, name.cast(), key.cast()) };
+    }
+
+    #[inline]
+    unsafe fn lock(ptr: *mut Self::State) -> Self::GuardState {
+        // SAFETY: The lock is initialised, as our caller promises.
+        unsafe { compat::spin_lock_irqsave(ptr) }
+    }
+
+    #[inline]
+    unsafe fn unlock(ptr: *mut Self::State, flags: &Self::GuardState) {
+        // SAFETY: Our caller owns the lock; `flags` come from taking it.
+        unsafe { compat::spin_unlock_irqrestore(ptr, *flags) };
+    }
+
+    unsafe fn try_lock(_ptr: *mut Self::State) -> Option<Self::GuardState> {
+        // Nobody needs it; failing is always allowed.
+        None
+    }
+
+    unsafe fn assert_is_held(_ptr: *mut Self::State) {}
+}
+
+/// Makes a [`BhLock`]; each place is a lock class of its own.
+macro_rules! new_bh_lock {
+    ($value:expr, $name:literal) => {
+        $crate::verbs::lock::BhLock::new(
+            $value,
+            ::kernel::c_str!($name),
+            ::kernel::static_lock_class!(),
+        )
+    };
+}
+pub(crate) use new_bh_lock;
+
+/// Makes an [`IrqLock`]; each place is a lock class of its own.
+macro_rules! new_irq_lock {
+    ($value:expr, $name:literal) => {
+        $crate::verbs::lock::IrqLock::new(
+            $value,
+            ::kernel::c_str!($name),
+            ::kernel::static_lock_class!(),
+        )
+    };
+}
+pub(crate) use new_irq_lock;
+
+/// Calls in flight to something that goes away: who calls [`enter`](Self::enter)s first, who takes
+/// it away waits until all have left.
+#[pin_data]
+pub struct Rundown {
+    /// One for each call in flight, and one for being open.
+    users: Atomic<u32>,
+    #[pin]
+    gone: Completion,
+}
+
+/// One call in flight.
+pub struct InFlight<'a>(&'a Rundown);
+
+impl Rundown {
+    /// Open, nobody inside.
+    pub fn new() -> impl PinInit<Self> {
+        pin_init!(Self {
+            users: Atomic::new(1),
+            gone <- Completion::new(),
+        })
+    }
+
+    /// Begins a call, unless closed.
+    #[inline]
+    pub fn enter(&self) -> Option<InFlight<'_>> {
+        let mut users = self.users.load(ordering::Relaxed);
+        while users != 0 {
+            match self
+                .users
+                .cmpxchg(users, users.wrapping_add(1), ordering::Acquire)
+            {
+                Ok(_) => return Some(InFlight(self)),
+                Err(now) => users = now,
+            }
+        }
+        None
+    }
+
+    fn leave(&self) {
+        if self.users.fetch_sub(1, ordering::Full) == 1 {
+            self.gone.complete_all();
+        }
+    }
+
+    /// Lets nobody in any more and waits for those inside. Sleeps. Call once.
+    pub fn close(&self) {
+        self.leave();
+        self.gone.wait_for_completion();
+    }
+}
+
+impl Drop for InFlight<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.0.leave();
+    }
+}

@@ -1,0 +1,326 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Queue pairs: the engine's [`Qp`](crate::rxe::qp::Qp) with a lock, queues, a timer and a name.
+//!
+//! ```text
+//!   post_send (user)  ──> doorbell ──┐
+//!   deliver           ──> receive  ──┼──> with_engine: lock, call the engine, run it, set the timer
+//!   timer             ──> fired    ──┤         │
+//!   port's work       ──> run      ──┘         '──> Later: wake completion queues, tell events
+//!   post_send (kernel) ─> schedule, the port's work runs it: its caller may hold any lock
+//! ```
+//!
+//! | file | what |
+//! |---|---|
+//! | `mod.rs` | the object and every way into the engine |
+//! | `queues.rs` | send and receive queue: from shared memory to the engine's requests |
+//! | `memory.rs` | the engine's storage |
+//! | `create.rs`, `modify.rs`, `post.rs` | the verbs |
+
+mod create;
+mod memory;
+mod modify;
+mod post;
+mod queues;
+
+pub use create::{create_qp, destroy_qp};
+pub use modify::{modify_qp, query_qp};
+pub use post::{post_recv, post_send};
+pub use queues::{Ends, RecvQueue, SendQueue};
+
+use kernel::list::{impl_list_arc_safe, impl_list_item, AtomicTracker, ListLinks};
+use kernel::prelude::*;
+use kernel::sync::atomic::{ordering, Atomic};
+use kernel::sync::{Arc, ArcBorrow};
+
+use super::cq::Cq;
+use super::deliver;
+use super::device::Device;
+use super::env::{bit, Env, Later};
+use super::lock::{Bh, BhLock, IrqLock, Rundown};
+use super::loopback::Packet;
+use super::srq::Srq;
+use super::timer::{self, Timer};
+use crate::rxe::access::Pd;
+use crate::rxe::events::AsyncEvent;
+use crate::rxe::qp::{self as engine, Ran, State};
+use crate::rxe::qpn::Qpn;
+use crate::rxe::time::Time;
+use crate::rxe::user_abi::Poster;
+use crate::rxe::wire::Headers;
+use memory::Memory;
+
+/// Packets the engine sends before others get the lock.
+const SEND_AT_ONCE: u32 = 64;
+
+/// What names a queue pair towards the core and in completions.
+pub struct QpName {
+    /// Its number.
+    pub qpn: Qpn,
+    /// The core's object. Completions for kernel users carry it; we follow it only to call the
+    /// event handler, inside [`Qp::callers`].
+    pub ib: *mut compat::ib_qp,
+}
+
+// SAFETY: The pointer is only followed where `QpName::ib` says, and the core's object may be used
+// from any thread.
+unsafe impl Send for QpName {}
+// SAFETY: As above.
+unsafe impl Sync for QpName {}
+
+/// A queue pair.
+#[pin_data]
+pub struct Qp {
+    device: Arc<Device>,
+    /// Its protection domain.
+    pub pd: Pd,
+    /// Its names.
+    pub name: QpName,
+    /// Whose it is.
+    pub poster: Poster,
+    /// Where send completions go.
+    pub send_cq: Arc<Cq>,
+    /// Where receive completions go.
+    pub recv_cq: Arc<Cq>,
+    /// Send requests.
+    pub sq: SendQueue,
+    /// Receive requests, unless they come from a shared receive queue.
+    pub rq: Option<RecvQueue>,
+    /// The shared receive queue.
+    pub srq: Option<Arc<Srq>>,
+    /// Kernel users only: the next entry they write, by queue.
+    #[pin]
+    sq_producer: IrqLock<u32>,
+    #[pin]
+    rq_producer: IrqLock<u32>,
+    /// The engine's state after the last call, for those who must not take the lock.
+    state_seen: Atomic<u8>,
+    /// Multicast groups it is in.
+    groups: Atomic<i32>,
+    #[pin]
+    inner: BhLock<Inner>,
+    #[pin]
+    pub(super) timer: Timer,
+    /// Calls of the event handler in flight.
+    #[pin]
+    callers: Rundown,
+    #[pin]
+    links: ListLinks,
+    #[pin]
+    tracker: AtomicTracker,
+}
+
+/// What the lock protects.
+struct Inner {
+    engine: engine::Qp<Memory>,
+    ends: Ends,
+    /// Not destroyed yet.
+    alive: bool,
+    /// When the timer fires.
+    timer_at: Option<Time>,
+    /// What `modify_qp` was given and the engine has no use for.
+    given: modify::Given,
+}
+
+impl_list_arc_safe! {
+    impl ListArcSafe<0> for Qp { tracked_by tracker: AtomicTracker; }
+}
+impl_list_item! {
+    impl ListItem<0> for Qp { using ListLinks { self.links }; }
+}
+
+impl Qp {
+    /// The device.
+    #[inline]
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Calls the engine under the lock, runs it, and does what had to wait for the lock.
+    #[inline]
+    fn with_engine(
+        qp: ArcBorrow<'_, Self>,
+        bh: &Bh,
+        call: impl FnOnce(&mut engine::Qp<Memory>, Time, &mut Env<'_>, &mut Option<Time>),
+    ) {
+        let this: &Self = &qp;
+        let mut later = Later::default();
+        let mut inner = this.inner.lock(bh);
+        if !inner.alive {
+            return;
+        }
+        let now = timer::now();
+        let Inner {
+            engine,
+            ends,
+            timer_at,
+            given,
+            ..
+        } = &mut *inner;
+        let mut env = Env::new(this, bh, ends, &mut later);
+        call(engine, now, &mut env, timer_at);
+        let ran = engine.run(now, SEND_AT_ONCE, &mut env);
+        if let Some(deadline) = engine.deadline() {
+            // A timer that fires too early finds out and is set again: cheaper than moving it with
+            // every packet.
+            if timer_at.is_none_or(|at| deadline < at) {
+                *timer_at = Some(deadline);
+                this.timer.set(deadline);
+            }
+        }
+        // The state's number is its place in `State::ALL`.
+        this.state_seen.store(engine.state() as u8, ordering::Relaxed);
+        if !given.wants_drained() {
+            later.events &= !bit(AsyncEvent::SendQueueDrained);
+        }
+        match ran {
+            Ran::Idle => {}
+            Ran::More => this.device.schedule.ready(qp),
+            Ran::Busy => this.device.schedule.wait(qp),
+        }
+        drop(inner);
+        this.finish(&later);
+    }
+
+    /// The state it was in a moment ago.
+    #[inline]
+    pub fn state(&self) -> State {
+        let code = self.state_seen.load(ordering::Relaxed);
+        // Only states are stored; the first one stands for what cannot be.
+        let found = State::ALL.get(usize::from(code));
+        found.copied().unwrap_or(State::Reset)
+    }
+
+    /// The peer's queue pair.
+    fn dest_qp(&self) -> Qpn {
+        let bh = Bh::disable();
+        let dest = self.inner.lock(&bh).engine.attr().dest_qp;
+        dest
+    }
+
+    /// Joins a multicast group, in the books of [`super::mcast`].
+    pub fn attach(&self) {
+        self.groups.add(1, ordering::Relaxed);
+    }
+
+    /// Leaves a multicast group.
+    pub fn detach(&self) {
+        self.groups.add(-1, ordering::Relaxed);
+    }
+
+    /// Whether it is in a multicast group.
+    fn is_attached(&self) -> bool {
+        self.groups.load(ordering::Relaxed) != 0
+    }
+
+    /// Calls handlers. No lock is held.
+    #[inline]
+    fn finish(&self, later: &Later) {
+        self.send_cq.wake(later.send);
+        self.recv_cq.wake(later.receive);
+        if later.srq_limit {
+            if let Some(srq) = &self.srq {
+                srq.limit_event();
+            }
+        }
+        if later.events != 0 {
+            self.tell(later.events);
+        }
+    }
+
+    /// Tells the user about events.
+    #[cold]
+    fn tell(&self, events: u8) {
+        const EVENTS: [(AsyncEvent, compat::ib_event_type); 6] = [
+            (AsyncEvent::Fatal, compat::ib_event_type_IB_EVENT_QP_FATAL),
+            (
+                AsyncEvent::RequestError,
+                compat::ib_event_type_IB_EVENT_QP_REQ_ERR,
+            ),
+            (
+                AsyncEvent::AccessError,
+                compat::ib_event_type_IB_EVENT_QP_ACCESS_ERR,
+            ),
+            (
+                AsyncEvent::CommunicationEstablished,
+                compat::ib_event_type_IB_EVENT_COMM_EST,
+            ),
+            (
+                AsyncEvent::SendQueueDrained,
+                compat::ib_event_type_IB_EVENT_SQ_DRAINED,
+            ),
+            (
+                AsyncEvent::LastReceiveReached,
+                compat::ib_event_type_IB_EVENT_QP_LAST_WQE_REACHED,
+            ),
+        ];
+        let Some(_call) = self.callers.enter() else {
+            return;
+        };
+        for (event, code) in EVENTS {
+            if events & bit(event) != 0 {
+                // SAFETY: `destroy_qp` waits for `callers` before it returns, so the core's object
+                // is there, and no lock of ours is held.
+                unsafe { compat::usb4_rxe_qp_event(self.name.ib, code) };
+            }
+        }
+    }
+
+    /// Runs the engine: a request was posted, or its turn has come.
+    pub fn run(qp: ArcBorrow<'_, Self>, bh: &Bh) {
+        Self::with_engine(qp, bh, |_, _, _, _| {});
+    }
+
+    /// The timer fired.
+    pub(super) fn timer_fired(qp: ArcBorrow<'_, Self>, bh: &Bh) {
+        Self::with_engine(qp, bh, |engine, now, env, timer_at| {
+            *timer_at = None;
+            engine.timeout(now, env);
+        });
+        deliver::deliver(qp.device.as_arc_borrow(), bh);
+    }
+
+    /// Takes a packet of the loop-back queue and those behind it for the same queue pair, at most
+    /// `left`.
+    pub fn receive(qp: ArcBorrow<'_, Self>, bh: &Bh, first: KBox<Packet>, left: &mut u32) {
+        let loopback = &qp.device.loopback;
+        let mut next = Some(first);
+        Self::with_engine(qp, bh, |engine, now, env, _| {
+            while let Some(packet) = next.take() {
+                if let Ok(headers) = Headers::parse(packet.head()) {
+                    engine.packet(now, &headers, packet.payload(), env);
+                }
+                loopback.put(packet);
+                if *left > 0 {
+                    next = loopback.next_for(qp.name.qpn);
+                    *left = left.saturating_sub(u32::from(next.is_some()));
+                }
+            }
+        });
+        // The queue pair was dead.
+        if let Some(packet) = next {
+            loopback.put(packet);
+        }
+    }
+
+    /// Takes one packet that others take, too.
+    pub fn receive_one(qp: ArcBorrow<'_, Self>, bh: &Bh, headers: &Headers, payload: &[u8]) {
+        Self::with_engine(qp, bh, |engine, now, env, _| {
+            engine.packet(now, headers, payload, env);
+        });
+    }
+
+    /// Ends everything: after this nothing of ours touches what the user handed in for it. Sleeps.
+    fn shut(&self) {
+        {
+            let bh = Bh::disable();
+            self.inner.lock(&bh).alive = false;
+        }
+        self.timer.cancel();
+        self.callers.close();
+        // If it waits for room it must not wait for ever: whoever finds it finds it dead.
+        if self.device.schedule.room() {
+            deliver::start_work(self.device.as_arc_borrow());
+        }
+    }
+}
