@@ -189,7 +189,7 @@ unsafe fn create(
             srq,
             sq_producer <- new_irq_lock!(0, "usb4_rxe send producer"),
             rq_producer <- new_irq_lock!(0, "usb4_rxe receive producer"),
-            state_seen: Atomic::new(engine::State::Reset as u8),
+            state_seen: Atomic::new(engine::State::Reset as u32),
             groups: Atomic::new(0),
             inner <- new_bh_lock!(inner, "usb4_rxe queue pair"),
             // SAFETY: This is the field `timer` of a `Qp` in an `Arc`.

@@ -94,7 +94,7 @@ pub struct Qp {
     #[pin]
     rq_producer: IrqLock<u32>,
     /// The engine's state after the last call, for those who must not take the lock.
-    state_seen: Atomic<u8>,
+    state_seen: Atomic<u32>,
     /// Multicast groups it is in.
     groups: Atomic<i32>,
     #[pin]
@@ -169,7 +169,7 @@ impl Qp {
             }
         }
         // The state's number is its place in `State::ALL`.
-        this.state_seen.store(engine.state() as u8, ordering::Relaxed);
+        this.state_seen.store(engine.state() as u32, ordering::Relaxed);
         if !given.wants_drained() {
             later.events &= !bit(AsyncEvent::SendQueueDrained);
         }
@@ -187,7 +187,7 @@ impl Qp {
     pub fn state(&self) -> State {
         let code = self.state_seen.load(ordering::Relaxed);
         // Only states are stored; the first one stands for what cannot be.
-        let found = State::ALL.get(usize::from(code));
+        let found = State::ALL.get(code as usize);
         found.copied().unwrap_or(State::Reset)
     }
 
