@@ -17,6 +17,7 @@ use core::marker::PhantomData;
 
 use kernel::prelude::*;
 use kernel::sync::atomic::{ordering, Atomic};
+use kernel::sync::lock::spinlock::SpinLockBackend;
 use kernel::sync::lock::{Backend, Guard, Lock};
 use kernel::sync::{Completion, LockClassKey, SpinLock, SpinLockGuard};
 
@@ -90,9 +91,9 @@ unsafe impl Backend for IrqBackend {
         name: *const kernel::ffi::c_char,
         key: *mut kernel::bindings::lock_class_key,
     ) {
-        // SAFETY: `ptr` is valid for writes, `name` and `key` for ever, as our caller promises. The
-        // key has the same C type in both sets of bindings.
-        unsafe { compat::__spin_lock_init(ptr, name.cast(), key.cast()) };
+        // SAFETY: `ptr` is valid for writes, `name` and `key` for ever, as our caller promises. A
+        // `spinlock_t` is the same C type in both sets of bindings.
+        unsafe { SpinLockBackend::init(ptr.cast(), name, key) };
     }
 
     #[inline]
