@@ -84,7 +84,7 @@ pub struct IrqBackend;
 // same way.
 unsafe impl Backend for IrqBackend {
     type State = compat::spinlock_t;
-    type GuardState = core::ffi::c_ulong;
+    type GuardState = kernel::ffi::c_ulong;
 
     unsafe fn init(
         ptr: *mut Self::State,
