@@ -17,6 +17,7 @@
 //!
 //! [`Memory::region`]: super::env::Memory::region
 
+pub mod blocks;
 pub mod mr;
 pub mod mw;
 mod rights;
