@@ -387,6 +387,30 @@ void usb4_rxe_qp_event(struct ib_qp *qp, enum ib_event_type type)
 		qp->event_handler(&event, qp->qp_context);
 }
 
+/* Tells the user of a completion queue about an event. */
+void usb4_rxe_cq_event(struct ib_cq *cq, enum ib_event_type type)
+{
+	struct ib_event event = { .device = cq->device, .element.cq = cq, .event = type };
+
+	if (cq->event_handler)
+		cq->event_handler(&event, cq->cq_context);
+}
+
+/* Tells the user of a shared receive queue about an event. */
+void usb4_rxe_srq_event(struct ib_srq *srq, enum ib_event_type type)
+{
+	struct ib_event event = { .device = srq->device, .element.srq = srq, .event = type };
+
+	if (srq->event_handler)
+		srq->event_handler(&event, srq->srq_context);
+}
+
+/* The driver's part of a verb's attributes. */
+struct ib_udata *usb4_rxe_driver_udata(struct uverbs_attr_bundle *attrs)
+{
+	return &attrs->driver_udata;
+}
+
 /* Tells all users of a device about an event of its port. */
 void usb4_rxe_port_event(struct ib_device *device, enum ib_event_type type)
 {
@@ -471,26 +495,6 @@ void usb4_rxe_device_get(struct ib_device *ib)
 void usb4_rxe_device_put(struct ib_device *ib)
 {
 	put_device(&ib->dev);
-}
-
-void rust_helper_dev_hold(struct net_device *dev)
-{
-	dev_hold(dev);
-}
-
-void rust_helper_dev_put(struct net_device *dev)
-{
-	dev_put(dev);
-}
-
-struct net *rust_helper_dev_net(const struct net_device *dev)
-{
-	return dev_net(dev);
-}
-
-struct net_device *rust_helper_netdev_notifier_info_to_dev(const struct netdev_notifier_info *info)
-{
-	return netdev_notifier_info_to_dev(info);
 }
 
 enum ib_port_state rust_helper_ib_get_curr_port_state(struct net_device *dev)

@@ -33,6 +33,10 @@ pub struct QueueHeader {
     pad_3: [U32; 31],
 }
 
+/// Where the size of an entry lies.
+pub const QUEUE_ELEMENT_AT: usize = offset_of!(QueueHeader, log2_element);
+/// Where the index mask lies.
+pub const QUEUE_MASK_AT: usize = offset_of!(QueueHeader, index_mask);
 /// Where the producer index lies.
 pub const QUEUE_PRODUCER_AT: usize = offset_of!(QueueHeader, producer);
 /// Where the consumer index lies.
@@ -197,7 +201,7 @@ pub(super) fn bytes_of<T: IntoBytes + Immutable, const N: usize>(value: &T) -> [
 
 // The numbers below are those of a C compiler on a 64-bit machine.
 const _: () = assert!(size_of::<QueueHeader>() == 384);
-const _: () = assert!(offset_of!(QueueHeader, index_mask) == 4);
+const _: () = assert!(QUEUE_ELEMENT_AT == 0 && QUEUE_MASK_AT == 4);
 const _: () = assert!(QUEUE_PRODUCER_AT == 128 && QUEUE_CONSUMER_AT == 256);
 
 const _: () = assert!(SEND_WQE_BYTES == 208);

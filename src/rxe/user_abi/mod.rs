@@ -36,8 +36,8 @@ pub use answer::{
     CREATE_SRQ_RESP_BYTES, MAP_INFO_BYTES, MODIFY_SRQ_CMD_BYTES,
 };
 pub use layout::{
-    QueueHeader, QUEUE_CONSUMER_AT, QUEUE_DATA_AT, QUEUE_PRODUCER_AT, RECV_WQE_BYTES,
-    SEND_WQE_BYTES, SGE_BYTES, WC_BYTES,
+    QueueHeader, QUEUE_CONSUMER_AT, QUEUE_DATA_AT, QUEUE_ELEMENT_AT, QUEUE_MASK_AT,
+    QUEUE_PRODUCER_AT, RECV_WQE_BYTES, SEND_WQE_BYTES, SGE_BYTES, WC_BYTES,
 };
 pub use post::{encode_recv, encode_send, Posted, PostedData, PostedOp, TooLong};
 pub use receive::decode_recv;

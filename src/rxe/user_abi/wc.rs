@@ -48,18 +48,26 @@ pub struct Wc {
 }
 
 impl Wc {
+    /// All zeros.
+    pub const EMPTY: Self = Self {
+        wr_id: 0,
+        status: 0,
+        opcode: 0,
+        byte_len: 0,
+        ex: [0; 4],
+        src_qp: 0,
+        flags: 0,
+        port: 0,
+        network: 0,
+    };
+
     /// The values of a completion. Without success only name, status and opcode count.
     pub fn new(cqe: &Cqe) -> Self {
         let mut wc = Self {
             wr_id: cqe.wr_id,
             status: u32::from(cqe.status as u8),
             opcode: u32::from(cqe.opcode as u8),
-            byte_len: 0,
-            ex: [0; 4],
-            src_qp: 0,
-            flags: 0,
-            port: 0,
-            network: 0,
+            ..Self::EMPTY
         };
         if cqe.status != WcStatus::Success {
             return wc;
