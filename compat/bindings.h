@@ -25,6 +25,7 @@
 
 #include <rdma/ib_addr.h>
 #include <rdma/ib_cache.h>
+#include <rdma/ib_mad.h>
 #include <rdma/ib_pack.h>
 #include <rdma/ib_umem.h>
 #include <rdma/ib_umem_odp.h>
@@ -37,3 +38,7 @@
 
 /* Helpers are functions only here: bindgen sees no inline ones. */
 #include "helpers.c"
+
+/* Macros with casts, which bindgen does not evaluate. */
+const gfp_t usb4_rxe_GFP_KERNEL = GFP_KERNEL;
+const gfp_t usb4_rxe_XA_FLAGS_ALLOC = XA_FLAGS_ALLOC;
