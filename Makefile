@@ -10,6 +10,11 @@ help: ## Show the targets
 demo: lab ## Two virtual hosts, one USB4 cable, in one go (stock thunderbolt_net for now)
 	@tests/lab/run --no-module --timeout 150 --out out/demo --script tests/lab/demo.sh
 
+# The lab's kernels by default, which need the lab; KDIR=... is any prepared tree, with the compilers of this machine.
+.PHONY: module
+module: $(if $(KDIR),,lab) ## Build usb4_rxe.ko for the lab's kernels, or for KDIR=a prepared tree, see docs/building.md
+	@compat/build-module "$(KDIR)" $(foreach variable,CLIPPY RUSTC LLVM V W CROSS_COMPILE,$(if $($(variable)),$(variable)=$($(variable))))
+
 .PHONY: test
 test: test-host test-lab ## Everything: host tests first, then the scenarios in guests, on every supported kernel
 
@@ -18,7 +23,7 @@ test-host: lint ## Tests that need no guest
 	cargo test --quiet --workspace
 
 .PHONY: test-lab
-test-lab: lab ## Scenarios in guests (needs the lab)
+test-lab: lab module ## Scenarios in guests (needs the lab)
 	@tests/lab/probe-module/build
 	@tests/lab/test
 
