@@ -35,6 +35,9 @@ const LOWEST: usize = 1;
 /// The highest number.
 const HIGHEST: usize = limits::AH as usize;
 
+/// VLAN numbers are below; above means none.
+const VLANS: u16 = 4096;
+
 /// An address handle.
 pub struct Ah {
     device: Arc<Device>,
@@ -132,9 +135,10 @@ impl Handles {
         )?;
         let mut table = self.table.lock();
         let Table { vectors, next } = &mut *table;
+        let is_free = |number: &usize| matches!(vectors.get(*number), Some(None));
         let number = (*next..=HIGHEST)
-            .chain(LOWEST..*next)
-            .find(|number| matches!(vectors.get(*number), Some(None)))
+            .find(is_free)
+            .or_else(|| (LOWEST..*next).find(is_free))
             .ok_or(EINVAL)?;
         let name = u32::try_from(number).map_err(|_| EINVAL)?;
         vector.path.udp.src_port = port_of(attr, default_port(name));
@@ -217,7 +221,7 @@ pub fn path(attr: &compat::rdma_ah_attr, udp_src: u16) -> Result<Path> {
         (sgid.gid_type, sgid.gid.raw)
     };
     // The wire has no tags.
-    let tagged = u32::from(vlan) < compat::VLAN_N_VID;
+    let tagged = vlan < VLANS;
     if kind != compat::ib_gid_type_IB_GID_TYPE_ROCE_UDP_ENCAP || tagged {
         return Err(EINVAL);
     }
