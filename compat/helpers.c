@@ -8,6 +8,8 @@
 #include <linux/etherdevice.h>
 #include <linux/hardirq.h>
 #include <linux/highmem.h>
+#include <linux/ioport.h>
+#include <linux/libnvdimm.h>
 #include <linux/mm.h>
 #include <linux/netdevice.h>
 #include <linux/rcupdate.h>
@@ -162,6 +164,17 @@ void rust_helper_mmgrab(struct mm_struct *mm)
 void rust_helper_mmdrop(struct mm_struct *mm)
 {
 	mmdrop(mm);
+}
+
+void rust_helper_arch_wb_cache_pmem(void *addr, size_t size)
+{
+	arch_wb_cache_pmem(addr, size);
+}
+
+/* Whether all of these bytes of the kernel's linear mapping survive power loss. */
+bool usb4_rxe_is_persistent(const void *addr, size_t len)
+{
+	return region_intersects(virt_to_phys((void *)addr), len, IORESOURCE_MEM, IORES_DESC_PERSISTENT_MEMORY) == REGION_INTERSECTS;
 }
 
 /* Tables */
