@@ -84,7 +84,7 @@ impl<'a> Env<'a> {
 impl WorkQueues for Env<'_> {
     #[inline]
     fn next_send(&mut self, wr: &mut SendWr, room: &mut [Sge]) -> Option<Result<(), BadWr>> {
-        self.qp.sq.next(self.qp, self.bh, self.ends, wr, room)
+        self.qp.sq.next(self.qp, self.ends, wr, room)
     }
 
     #[inline]

@@ -28,7 +28,7 @@ pub use modify::{modify_qp, query_qp};
 pub use post::{post_recv, post_send};
 pub use queues::{Ends, RecvQueue, SendQueue};
 
-use kernel::list::{impl_list_arc_safe, impl_list_item, AtomicTracker, ListLinks};
+use kernel::list::{impl_list_arc_safe, impl_list_item, AtomicTracker, ListLinks, TryNewListArc};
 use kernel::prelude::*;
 use kernel::sync::atomic::{ordering, Atomic};
 use kernel::sync::{Arc, ArcBorrow};

@@ -17,7 +17,7 @@ use crate::rxe::time::{AckTimeout, RnrTimer};
 use crate::verbs::ah;
 use crate::verbs::deliver;
 use crate::verbs::device::limits;
-use crate::verbs::errno;
+use crate::verbs::{errno, unsupported};
 use crate::verbs::lock::Bh;
 use crate::verbs::object::Object;
 
@@ -115,7 +115,7 @@ pub unsafe extern "C" fn modify_qp(
 
 fn modify(qp: ArcBorrow<'_, Qp>, attr: &compat::ib_qp_attr, mask: u32) -> Result {
     if mask & !STANDARD != 0 {
-        return Err(EOPNOTSUPP);
+        return Err(unsupported());
     }
     let change = decode(&qp, attr, mask)?;
     let mut modified = Err(EINVAL);
@@ -185,7 +185,7 @@ fn decode(qp: &Qp, attr: &compat::ib_qp_attr, mask: u32) -> Result<Change> {
     if has(mask, Fields::PATH) {
         let remote = change.dest_qp.unwrap_or_else(|| qp.dest_qp());
         let port = source_port(qp.name.qpn, remote);
-        change.path = Some(ah::path(qp.device(), &attr.ah_attr, port)?);
+        change.path = Some(ah::path(&attr.ah_attr, port)?);
     }
     if has(mask, Fields::ALT_PATH) && (attr.alt_port_num != 1 || attr.alt_timeout > 31) {
         return Err(EINVAL);
