@@ -141,6 +141,11 @@ void *rust_helper_sg_virt(struct scatterlist *sg)
 	return sg_virt(sg);
 }
 
+struct scatterlist *rust_helper_sg_next(struct scatterlist *sg)
+{
+	return sg_next(sg);
+}
+
 struct page *rust_helper_sg_page_iter_page(struct sg_page_iter *iter)
 {
 	return sg_page_iter_page(iter);
