@@ -9,12 +9,11 @@
 use core::ops::Range;
 
 use kernel::prelude::*;
-use kernel::sync::ArcBorrow;
 
 use super::cq::Wake;
 use super::lock::Bh;
 use super::loopback::Packet;
-use super::mr::Mr;
+use super::mr::Handle;
 use super::qp::{Ends, Qp};
 use crate::rxe::access::{AccessError, Facts, Identity};
 use crate::rxe::cqe::Cqe;
@@ -124,7 +123,7 @@ impl Completions for Env<'_> {
 
 impl<'a> Memory for Env<'a> {
     type Payload = [u8];
-    type Region = ArcBorrow<'a, Mr>;
+    type Region = Handle<'a>;
 
     #[inline]
     fn region(&mut self, key: u32) -> Option<(Self::Region, Facts)> {
