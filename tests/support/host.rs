@@ -38,6 +38,8 @@ pub struct Objects {
     pub objects: Vec<Object>,
     /// FLUSHes executed.
     pub flushes: Vec<Feth>,
+    /// Atomics fail, as when a page cannot be had.
+    pub no_atomics: bool,
 }
 
 impl Objects {
@@ -309,6 +311,9 @@ impl Memory for View<'_> {
 
     fn atomic(&mut self, region: &usize, at: u64, op: AtomicOp) -> Result<u64, Fault> {
         assert_eq!(at % 8, 0, "the engine checks alignment");
+        if self.objects.no_atomics {
+            return Err(Fault);
+        }
         let place = self.objects.slice(*region, at, 8)?;
         let before = u64::from_ne_bytes(place.try_into().expect("eight bytes"));
         let after = match op {
@@ -322,6 +327,9 @@ impl Memory for View<'_> {
 
     fn store_atomic(&mut self, region: &usize, at: u64, bytes: [u8; 8]) -> Result<(), Fault> {
         assert_eq!(at % 8, 0, "the engine checks alignment");
+        if self.objects.no_atomics {
+            return Err(Fault);
+        }
         self.objects.slice(*region, at, 8)?.copy_from_slice(&bytes);
         Ok(())
     }

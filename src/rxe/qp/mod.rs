@@ -304,9 +304,7 @@ impl<S: Storage> Qp<S> {
                 }
                 let parts = self.storage.parts();
                 let window = Window::new(parts.slots, parts.send_room, self.shape);
-                self.requester.restart(&window, env);
-                // A NAK or a gap at this place counts again.
-                self.requester.restarted = None;
+                self.requester.restart_unanswered(&window, env);
             }
         }
     }

@@ -32,7 +32,7 @@ use super::sge::{self, Pieces};
 use super::time::Time;
 use super::wire::{Bth, Selectivity};
 use super::wqe::{Data, SendOp, SendTail, Sge};
-use segment::{may_solicit, segment, Segment};
+use segment::{may_solicit, segment, segment_again, Segment};
 
 /// The longest message.
 pub const MAX_MESSAGE: u32 = 1 << 31;
@@ -40,6 +40,10 @@ pub const MAX_MESSAGE: u32 = 1 << 31;
 /// Packets sent without asking for an answer, in the middle of a long message. Upstream's number:
 /// it asks again when more than this many went unasked.
 const MAX_UNASKED: u32 = 64;
+
+/// How often the requester starts over from one place because the peer says that the packet there
+/// was lost again, on top of what the retry budget is charged for. After that, the timer is left.
+const RESTARTS: u8 = 7;
 
 /// What one step did.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -73,12 +77,20 @@ pub struct Requester {
     pub(super) rd_atomic: u32,
     /// Packets sent since one that asks for an answer.
     unasked: u32,
+    /// The packet sent last, since the requester started over: number of its slot, place in it.
+    sent_last: Option<(u32, u32)>,
     /// The PSN the requester last started over from, until it makes progress.
-    pub(super) restarted: Option<Psn>,
-    /// Ask for a sign of life with the oldest packet.
+    restarted: Option<Psn>,
+    /// The response that last showed a gap, until there is progress.
+    last_gap: Option<Psn>,
+    /// The peer named the place we started over from: before or after it got what was sent again?
+    in_doubt: bool,
+    /// How often the requester may still start over from one place at the peer's word.
+    restarts_left: u8,
+    /// Repeat the packet sent last, so that the peer says where it is.
     probe: bool,
     /// Reports of a loss that may still lead to a probe before there is progress.
-    pub(super) signs_left: u8,
+    signs_left: u8,
     /// Timers and budgets.
     pub(super) retry: Retry,
 }
@@ -96,7 +108,11 @@ impl Requester {
             sent_end: attr.sq_psn,
             rd_atomic: 0,
             unasked: 0,
+            sent_last: None,
             restarted: None,
+            last_gap: None,
+            in_doubt: false,
+            restarts_left: RESTARTS,
             probe: false,
             signs_left: LOSS_SIGNS,
             retry: Retry::new(attr.timeout, attr.retry_count, attr.rnr_retry),
@@ -286,6 +302,7 @@ impl Requester {
             _ => 0,
         };
         self.note_sent(&segment);
+        self.sent_last = Some((self.cursor, self.packet));
         if reliable {
             self.retry.sent(now);
         } else {
@@ -310,7 +327,8 @@ impl Requester {
         segment.last || self.unasked > MAX_UNASKED || window_full
     }
 
-    /// Repeats the oldest unanswered packet, so that the peer says where it is.
+    /// Repeats the packet sent last. Whatever came before it has arrived by then or never will: the
+    /// peer, who takes packets in order, answers with all it has done, or says what it misses.
     fn send_probe<E: Env>(
         &mut self,
         window: &mut Window<'_>,
@@ -318,16 +336,8 @@ impl Requester {
         now: Time,
         env: &mut E,
     ) -> Step {
-        let oldest = window
-            .slot(self.head)
-            .filter(|slot| self.head != self.tail && slot.phase == Phase::Begun)
-            .filter(|_| self.outstanding() != 0)
-            .and_then(|slot| {
-                let k = self.una.offset_from(slot.first_psn);
-                segment(slot, k, attr)
-            });
-        if let Some(segment) = oldest {
-            match transmit(window, self.head, &segment, true, attr, env) {
+        if let Some((number, segment)) = self.newest(window, attr) {
+            match transmit(window, number, &segment, true, attr, env) {
                 Ok(()) => {
                     env.count(Event::Retry(segment.psn));
                     self.retry.sent(now);
@@ -341,9 +351,24 @@ impl Requester {
         Step::Worked
     }
 
-    /// A loss is certain: whatever was lost, the oldest packet's answer tells.
+    /// The packet sent last, if it is not answered yet; of a READ, the question for its end.
+    fn newest(&self, window: &Window<'_>, attr: &Attr) -> Option<(u32, Segment)> {
+        let (number, k) = self.sent_last?;
+        let under_way = number.wrapping_sub(self.head) < self.tail.wrapping_sub(self.head);
+        let slot = window.slot(number).filter(|_| under_way)?;
+        let segment = match slot.phase {
+            Phase::Begun => segment_again(slot, k, attr)?,
+            Phase::Posted | Phase::Done | Phase::Failed(_) => return None,
+        };
+        let unanswered = segment.psn.offset_from(self.una) < self.outstanding();
+        unanswered.then_some((number, segment))
+    }
+
+    /// A loss is certain: whatever was lost, the answer to the packet sent last tells.
     pub fn lost(&mut self) {
-        if self.outstanding() == 0 || self.retry.is_not_ready() {
+        // Having just started over, the requester sends all there is anyway.
+        let quiet = self.outstanding() == 0 || self.sent_last.is_none();
+        if quiet || self.retry.is_not_ready() {
             return;
         }
         if let Some(left) = self.signs_left.checked_sub(1) {
@@ -352,24 +377,26 @@ impl Requester {
         }
     }
 
-    /// The peer misses the oldest packet, again or still: sends it once more, unless it is the next
-    /// to be sent anyway.
-    pub fn probe_again(&mut self) {
-        self.probe = self.cursor != self.head || self.packet != 0;
-    }
-
     /// Starts over from the oldest unanswered packet.
     pub fn restart<E: Env>(&mut self, window: &Window<'_>, env: &mut E) {
         env.count(Event::Retry(self.una));
         self.restarted = Some(self.una);
         self.cursor = self.head;
         self.packet = self.answered_of_head(window);
+        self.sent_last = None;
+        self.in_doubt = false;
         self.unasked = 0;
         self.probe = false;
     }
 
-    /// Starts over because the peer said so, charging the budget once per packet: what makes no
-    /// progress is ended by the answer timeout, which goes on meanwhile.
+    /// Starts over because no answer came: what the peer says about this place counts again.
+    pub fn restart_unanswered<E: Env>(&mut self, window: &Window<'_>, env: &mut E) {
+        self.restart(window, env);
+        self.hope();
+    }
+
+    /// Starts over because the peer said so. The budget is charged once per place; what is lost
+    /// there again and again is left to the answer timeout, which goes on meanwhile.
     pub fn restart_charged<E: Env>(
         &mut self,
         window: &Window<'_>,
@@ -377,9 +404,46 @@ impl Requester {
     ) -> Result<(), Exhausted> {
         if self.restarted != Some(self.una) {
             self.retry.charge()?;
+        } else if let Some(left) = self.restarts_left.checked_sub(1) {
+            self.restarts_left = left;
+        } else {
+            return Ok(());
         }
         self.restart(window, env);
         Ok(())
+    }
+
+    /// The peer says that something is missing, perhaps what was sent again: if it says so before
+    /// that arrived, the answer to a probe corrects it, else confirms it.
+    pub fn restart_if_sure<E: Env>(
+        &mut self,
+        window: &Window<'_>,
+        env: &mut E,
+    ) -> Result<(), Exhausted> {
+        if self.restarted == Some(self.una) && !self.in_doubt {
+            self.in_doubt = self.sent_last.is_some();
+            self.probe = self.in_doubt;
+            return Ok(());
+        }
+        self.restart_charged(window, env)
+    }
+
+    /// Whether a response with this PSN, ahead of the one that is missing, tells something new: it
+    /// is the first one, or PSNs go back, for the peer has started over and the same was lost.
+    pub(super) fn is_new_gap(&mut self, got: Psn) -> bool {
+        let back = self
+            .last_gap
+            .replace(got)
+            .is_some_and(|last| !last.is_before(got));
+        back || self.restarted != Some(self.una)
+    }
+
+    /// After progress, or a silence: whatever was given up may be tried again.
+    pub(super) fn hope(&mut self) {
+        self.restarted = None;
+        self.last_gap = None;
+        self.restarts_left = RESTARTS;
+        self.signs_left = LOSS_SIGNS;
     }
 
     /// After progress: nothing before `una` is sent again.

@@ -279,15 +279,13 @@ impl Responder {
         if at % 8 != 0 {
             return Err(Failure::Misaligned.into());
         }
-        // The place for the answer first: an atomic happens once.
-        let answer = Answer::Atomic { original: 0 };
-        self.owe(room, incoming, answer, 1, Owed::EMPTY)?;
+        // An atomic happens once: not without a place for its answer.
+        self.ring.has_room(room.resources)?;
         let original = env
             .atomic(&region, at, op)
             .map_err(|_| Failure::RemoteAccess)?;
-        self.ring
-            .set_newest(room.resources, Answer::Atomic { original });
-        Ok(())
+        let answer = Answer::Atomic { original };
+        self.owe(room, incoming, answer, 1, Owed::EMPTY)
     }
 
     fn atomic_write<E: Env>(
@@ -310,10 +308,10 @@ impl Responder {
         if at % 8 != 0 {
             return Err(Failure::Misaligned.into());
         }
-        self.owe(room, incoming, Answer::AtomicWrite, 1, Owed::EMPTY)?;
+        self.ring.has_room(room.resources)?;
         env.store_atomic(&region, at, data)
             .map_err(|_| Failure::RemoteAccess)?;
-        Ok(())
+        self.owe(room, incoming, Answer::AtomicWrite, 1, Owed::EMPTY)
     }
 
     fn flush<E: Env>(

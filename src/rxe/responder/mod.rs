@@ -8,7 +8,8 @@
 //!             |                         '--> failure: NAK, the queue pair ends
 //!             |                         '--> no receive request: RNR NAK, p again later
 //!             |--> p behind     a duplicate: ACK again, or owe the remembered answer again
-//!             '--> p ahead      something is lost: NAK once, then silence until p == expected
+//!             '--> p ahead      something is lost: NAK once, then silence until p == expected,
+//!                               or until PSNs go back: our NAK was lost, or the packet once more
 //!
 //!   answer()  <-- owed answers, oldest PSN first, one packet per call
 //! ```
@@ -116,8 +117,8 @@ pub struct Responder {
     /// for sure, and requesters do not count it as a read.
     flushed: Option<Psn>,
     told: Told,
-    /// The last packet that came too early, since one in sequence did.
-    last_ahead: Option<Psn>,
+    /// The last packet that was not taken, since one was.
+    last_refused: Option<Psn>,
     ring: Ring,
     /// Reports of a loss that may still be passed on before something in sequence arrives.
     signs_left: u8,
@@ -136,7 +137,7 @@ impl Responder {
             verdict: None,
             flushed: None,
             told: Told::Nothing,
-            last_ahead: None,
+            last_refused: None,
             ring: Ring::default(),
             signs_left: LOSS_SIGNS,
             dropping: false,
@@ -180,23 +181,28 @@ impl Responder {
         let psn = incoming.psn();
         let distance = psn.distance(self.expected);
         if distance > 0 {
-            self.ahead(psn, env);
+            self.ahead(psn, incoming.headers.repr.bth.ack_request, env);
             return Ok(());
         }
         if distance < 0 {
             env.count(Event::DuplicateRequest(psn));
-            self.duplicate(room, incoming, env);
+            if self.told != Told::Nothing && self.goes_back(psn) {
+                self.say_missing();
+            }
+            self.duplicate(room, attr, incoming, env);
             return Ok(());
         }
         self.told = Told::Nothing;
-        self.last_ahead = None;
+        self.last_refused = None;
         self.signs_left = LOSS_SIGNS;
-        if self
-            .verdict
-            .is_some_and(|v| !matches!(v.syndrome, Syndrome::Ack(_)))
-        {
-            // It came after all, before the NAK left.
-            self.verdict = None;
+        if let Some(verdict) = &mut self.verdict {
+            // It came after all, before the NAK left. What the NAK acknowledged still is.
+            if !matches!(verdict.syndrome, Syndrome::Ack(_)) {
+                *verdict = Verdict {
+                    psn: psn.prev(),
+                    syndrome: Syndrome::ACK,
+                };
+            }
         }
         match self.in_sequence(room, attr, incoming, env) {
             Ok(()) => Ok(()),
@@ -221,19 +227,13 @@ impl Responder {
 
     /// A packet that should not come yet.
     ///
-    /// One NAK is enough for all that is under way behind the gap. PSNs that go back mean that the
-    /// requester has started over, and that the packet we miss was lost once more.
-    fn ahead<E: Env>(&mut self, psn: Psn, env: &mut E) {
-        let started_over = self
-            .last_ahead
-            .replace(psn)
-            .is_some_and(|last| !last.is_before(psn));
-        let silent = match self.told {
-            Told::Nothing => false,
-            Told::Missing => !started_over,
-            Told::NotReady => true,
-        };
-        if silent {
+    /// One NAK is enough for all that is under way behind the gap, unless PSNs go back. If the NAK
+    /// went out because the rail told of the loss, it may have been lost before anything showed
+    /// the gap: the first packet that asks gets another one.
+    fn ahead<E: Env>(&mut self, psn: Psn, asks: bool, env: &mut E) {
+        let asks_first = asks && self.last_refused.is_none();
+        let speak = self.goes_back(psn) || asks_first || self.told == Told::Nothing;
+        if !speak {
             env.count(Event::Dropped(Drop::Waiting));
             return;
         }
@@ -241,22 +241,44 @@ impl Responder {
             expected: self.expected,
             got: psn,
         });
-        self.told = Told::Missing;
-        self.say(self.expected, Syndrome::Nak(Nak::PsnSequence));
+        self.say_missing();
+    }
+
+    /// Whether a packet that is not taken shows that the requester started over or asks again, and
+    /// still does not send what we expect: what we told it was lost, or the packet once more.
+    fn goes_back(&mut self, psn: Psn) -> bool {
+        let back = self
+            .last_refused
+            .replace(psn)
+            .is_some_and(|last| !last.is_before(psn));
+        if back {
+            // The requester acts on losses: so do we.
+            self.signs_left = LOSS_SIGNS;
+        }
+        back
     }
 
     /// The rail is sure that something was lost: say what we expect. A requester that lacks
-    /// nothing takes it as an ACK.
+    /// nothing takes it as an ACK, one that waits until we are ready lets it pass.
     pub fn lost(&mut self, attr: &Attr) {
-        if attr.init.qp_type != QpType::Rc || self.told == Told::NotReady {
+        if attr.init.qp_type != QpType::Rc {
             return;
         }
-        let Some(left) = self.signs_left.checked_sub(1) else {
-            return;
-        };
-        self.signs_left = left;
-        self.told = Told::Missing;
-        self.say(self.expected, Syndrome::Nak(Nak::PsnSequence));
+        if let Some(left) = self.signs_left.checked_sub(1) {
+            self.signs_left = left;
+            self.say_missing();
+        }
+    }
+
+    /// Says which packet we expect, unless the peer is being told that we are not ready for it.
+    fn say_missing(&mut self) {
+        let not_ready = self
+            .verdict
+            .is_some_and(|verdict| matches!(verdict.syndrome, Syndrome::RnrNak(_)));
+        if !not_ready {
+            self.told = Told::Missing;
+            self.say(self.expected, Syndrome::Nak(Nak::PsnSequence));
+        }
     }
 
     /// Executes the request we expect.
