@@ -152,13 +152,11 @@ fn a_receive_ends_where_its_local_key_does() {
     });
     alone.hear(0, false, Rc::Send(Send::First), &[0xaa; 256]);
     alone.region().state = mr::State::Free;
-    alone.hear(
-        1,
-        true,
-        Rc::Send(Send::Last(RcTail::Plain)),
-        &[0xbb; 10],
+    alone.hear(1, true, Rc::Send(Send::Last(RcTail::Plain)), &[0xbb; 10]);
+    assert_eq!(
+        alone.verdicts(),
+        [(1, Syndrome::Nak(Nak::RemoteOperational))]
     );
-    assert_eq!(alone.verdicts(), [(1, Syndrome::Nak(Nak::RemoteOperational))]);
     assert_ne!(alone.objects.bytes(alone.key)[256], 0xbb);
     let ends: Vec<_> = alone.queues.rcq.iter().map(|cqe| cqe.status).collect();
     assert_eq!(ends, [WcStatus::LocalProtection]);
@@ -202,8 +200,7 @@ fn nothing_is_reached_around_the_end_of_the_address_space() {
             _ => (Write::First(reth), 256),
         };
         alone.hear(0, true, Rc::Write(write), &vec![0x5a; payload]);
-        let refused = alone.verdicts().contains(&(0, GONE))
-            || alone.qp.state() == State::Err;
+        let refused = alone.verdicts().contains(&(0, GONE)) || alone.qp.state() == State::Err;
         assert_eq!(refused, !inside, "WRITE {case}");
         if !inside {
             assert_eq!(alone.objects.bytes(rkey), before, "WRITE {case}");
@@ -297,10 +294,7 @@ fn asking_for_the_end_of_a_read_does_not_cut_it_short() {
     let says = alone.says();
     let psns: Vec<_> = says.iter().map(|(psn, _)| *psn).collect();
     assert_eq!(psns, [0, 1, 2, 3]);
-    assert!(matches!(
-        says[3].1,
-        Rc::ReadResponse(ReadResponse::Last(_))
-    ));
+    assert!(matches!(says[3].1, Rc::ReadResponse(ReadResponse::Last(_))));
 }
 
 /// More PSNs under way than half of the circle, and the peer could not tell old from new.

@@ -38,13 +38,7 @@ impl Lab {
     }
 
     /// With regions of this size.
-    pub fn sized(
-        region: usize,
-        setup: Setup,
-        faults: [Faults; 2],
-        delay: u64,
-        gbps: u64,
-    ) -> Self {
+    pub fn sized(region: usize, setup: Setup, faults: [Faults; 2], delay: u64, gbps: u64) -> Self {
         let links = faults.map(|faults| Direction::new(faults, delay, gbps));
         let mut world = World::new(links, 1);
         let mut keys = [0; 2];

@@ -37,6 +37,10 @@ use segment::{may_solicit, segment, segment_again, Segment};
 /// The longest message.
 pub const MAX_MESSAGE: u32 = 1 << 31;
 
+/// With more PSNs under way, a responder could not tell old from new. The longest message takes as
+/// many.
+const HALF_OF_ALL_PSNS: u32 = 1 << 23;
+
 /// Packets sent without asking for an answer, in the middle of a long message. Upstream's number:
 /// it asks again when more than this many went unasked.
 const MAX_UNASKED: u32 = 64;
@@ -217,7 +221,7 @@ impl Requester {
     /// Begins a request: checks it, waits for fences and limits, gives it its PSNs.
     fn begin<E: Env>(&mut self, window: &mut Window<'_>, attr: &Attr, env: &mut E) -> Step {
         let is_oldest = self.cursor == self.head;
-        let in_window = self.next_psn.offset_from(self.una) < attr.init.window.max(1);
+        let under_way = self.next_psn.offset_from(self.una);
         let rd_atomic = self.rd_atomic;
         let Some(slot) = window.slot_mut(self.cursor) else {
             return Step::Idle;
@@ -242,6 +246,12 @@ impl Requester {
             };
             return Step::Worked;
         }
+        let packets = match op {
+            SendOp::Send(_) | SendOp::Write { .. } | SendOp::Read(_) => attr.mtu.packets(slot.len),
+            _ => 1,
+        };
+        let in_window = under_way < attr.init.window.max(1)
+            && under_way.saturating_add(packets) <= HALF_OF_ALL_PSNS;
         if attr.init.qp_type == QpType::Rc && !in_window {
             return Step::Idle;
         }
@@ -262,10 +272,7 @@ impl Requester {
         }
         slot.phase = Phase::Begun;
         slot.first_psn = self.next_psn;
-        slot.packets = match op {
-            SendOp::Send(_) | SendOp::Write { .. } | SendOp::Read(_) => attr.mtu.packets(slot.len),
-            _ => 1,
-        };
+        slot.packets = packets;
         self.next_psn = slot.end_psn();
         self.packet = 0;
         Step::Worked

@@ -148,8 +148,7 @@ impl Ring {
     /// Finds the answer that has this PSN: the youngest, for one that is older may be left from an
     /// earlier lap of the PSNs.
     pub fn find(&self, resources: &[Resource], psn: Psn) -> Option<usize> {
-        let has =
-            |r: &Resource| r.answer != Answer::Empty && psn.is_within(r.first_psn, r.packets);
+        let has = |r: &Resource| r.answer != Answer::Empty && psn.is_within(r.first_psn, r.packets);
         let (younger, older) = resources.split_at_checked(self.head)?;
         let before_head = younger.iter().rposition(has);
         before_head.or_else(|| Some(older.iter().rposition(has)?.wrapping_add(self.head)))
