@@ -25,20 +25,24 @@
 mod answer;
 mod duplicate;
 mod execute;
+mod fetch;
+mod reach;
 mod receive;
 mod resource;
+mod sequence;
+mod unreliable;
 
 pub use receive::{flush, Receive};
 pub use resource::{Answer, Resource};
 
 use super::env::Env;
-use super::error::{Failure, Scope};
-use super::events::{Drop, Event};
+use super::error::Failure;
+use super::events::Event;
 use super::opcode::{Kind, Position};
 use super::psn::{Msn, Psn};
 use super::qp::{Attr, QpType};
 use super::retry::LOSS_SIGNS;
-use super::wire::{Body, Headers, Nak, Syndrome};
+use super::wire::{Headers, Nak, Syndrome};
 use super::wqe::Sge;
 pub use answer::Answered;
 use execute::Reject;
@@ -225,62 +229,6 @@ impl Responder {
         }
     }
 
-    /// A packet that should not come yet.
-    ///
-    /// One NAK is enough for all that is under way behind the gap, unless PSNs go back. If the NAK
-    /// went out because the rail told of the loss, it may have been lost before anything showed
-    /// the gap: the first packet that asks gets another one.
-    fn ahead<E: Env>(&mut self, psn: Psn, asks: bool, env: &mut E) {
-        let asks_first = asks && self.last_refused.is_none();
-        let speak = self.goes_back(psn) || asks_first || self.told == Told::Nothing;
-        if !speak {
-            env.count(Event::Dropped(Drop::Waiting));
-            return;
-        }
-        env.count(Event::OutOfSequence {
-            expected: self.expected,
-            got: psn,
-        });
-        self.say_missing();
-    }
-
-    /// Whether a packet that is not taken shows that the requester started over or asks again, and
-    /// still does not send what we expect: what we told it was lost, or the packet once more.
-    fn goes_back(&mut self, psn: Psn) -> bool {
-        let back = self
-            .last_refused
-            .replace(psn)
-            .is_some_and(|last| !last.is_before(psn));
-        if back {
-            // The requester acts on losses: so do we.
-            self.signs_left = LOSS_SIGNS;
-        }
-        back
-    }
-
-    /// The rail is sure that something was lost: say what we expect. A requester that lacks
-    /// nothing takes it as an ACK, one that waits until we are ready lets it pass.
-    pub fn lost(&mut self, attr: &Attr) {
-        if attr.init.qp_type != QpType::Rc {
-            return;
-        }
-        if let Some(left) = self.signs_left.checked_sub(1) {
-            self.signs_left = left;
-            self.say_missing();
-        }
-    }
-
-    /// Says which packet we expect, unless the peer is being told that we are not ready for it.
-    fn say_missing(&mut self) {
-        let not_ready = self
-            .verdict
-            .is_some_and(|verdict| matches!(verdict.syndrome, Syndrome::RnrNak(_)));
-        if !not_ready {
-            self.told = Told::Missing;
-            self.say(self.expected, Syndrome::Nak(Nak::PsnSequence));
-        }
-    }
-
     /// Executes the request we expect.
     fn in_sequence<E: Env>(
         &mut self,
@@ -321,80 +269,6 @@ impl Responder {
             (Message::None, starts) => starts,
             (Message::Send, starts) => !starts && kind == Kind::Send,
             (Message::Write { .. }, starts) => !starts && kind == Kind::Write,
-        }
-    }
-
-    /// Unreliable connection: a message arrives whole or not at all (9.8.2.2).
-    fn unreliable<E: Env>(
-        &mut self,
-        room: &mut Room<'_>,
-        attr: &Attr,
-        incoming: &Incoming<'_, E::Payload>,
-        env: &mut E,
-    ) -> Result<(), Failure> {
-        let facts = incoming.headers.opcode().facts();
-        let psn = incoming.psn();
-        let whole = if facts.position.starts() {
-            // Whatever was under way is incomplete; its receive request serves the next message.
-            self.abandon();
-            self.dropping = false;
-            true
-        } else {
-            !self.dropping && psn == self.expected && self.continues(facts.kind, facts.position)
-        };
-        self.expected = psn.next();
-        if whole {
-            match self.execute(room, attr, incoming, env) {
-                Ok(_) => {
-                    if facts.position.ends() {
-                        self.msn = self.msn.next();
-                    }
-                    return Ok(());
-                }
-                Err(Reject::Failure(failure))
-                    if failure.consequence().scope == Scope::QueuePair =>
-                {
-                    self.fail(failure, psn, attr, env);
-                    return Err(failure);
-                }
-                Err(Reject::Failure(_) | Reject::NotReady | Reject::NoRoom) => {}
-            }
-        }
-        self.abandon();
-        self.dropping = true;
-        env.count(Event::Dropped(Drop::Unreliable));
-        Ok(())
-    }
-
-    /// Forgets the message under way and keeps its receive request.
-    fn abandon(&mut self) {
-        self.message = Message::None;
-        if let Some(receive) = &mut self.receive {
-            receive.filled = 0;
-        }
-    }
-
-    fn datagram<E: Env>(
-        &mut self,
-        room: &mut Room<'_>,
-        attr: &Attr,
-        incoming: &Incoming<'_, E::Payload>,
-        env: &mut E,
-    ) -> Result<(), Failure> {
-        let Body::Ud(ud) = &incoming.headers.repr.body else {
-            return Ok(());
-        };
-        match self.take_datagram(room, attr, incoming, ud, env) {
-            Ok(()) => Ok(()),
-            Err(Reject::Failure(failure)) if failure.consequence().scope == Scope::QueuePair => {
-                self.fail(failure, incoming.psn(), attr, env);
-                Err(failure)
-            }
-            Err(Reject::Failure(_) | Reject::NotReady | Reject::NoRoom) => {
-                self.abandon();
-                env.count(Event::Dropped(Drop::Unreliable));
-                Ok(())
-            }
         }
     }
 
