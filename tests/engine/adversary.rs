@@ -7,14 +7,14 @@ use usb4_rxe::host::HostCrc32;
 use usb4_rxe::rxe::access::mr;
 use usb4_rxe::rxe::cqe::WcStatus;
 use usb4_rxe::rxe::mtu::Mtu;
-use usb4_rxe::rxe::psn::Psn;
-use usb4_rxe::rxe::qp::State;
+use usb4_rxe::rxe::psn::{Msn, Psn};
+use usb4_rxe::rxe::qp::{QpType, State};
 use usb4_rxe::rxe::qpn::Qpn;
 use usb4_rxe::rxe::wire::{
-    AtomicEth, AtomicWriteData, Body, Bth, Headers, Nak, Rc, RcTail, ReadResponse, Reth, Send,
-    Syndrome, Write,
+    Aeth, AtomicEth, AtomicWriteData, Body, Bth, Headers, Imm, Nak, Rc, RcTail, ReadResponse, Reth,
+    Send, Syndrome, Write,
 };
-use usb4_rxe::rxe::wqe::{Remote, SendOp, Sge};
+use usb4_rxe::rxe::wqe::{Datagram, Remote, SendOp, SendTail, Sge};
 
 use crate::cases::{Alone, BASE};
 use crate::host::{Object, PostedReceive};
@@ -309,10 +309,100 @@ fn no_more_than_half_of_the_circle_is_under_way() {
     alone.post(SendOp::Write { remote, imm: None }, 0, 8);
     alone.post(SendOp::Read(remote), 0, 1 << 31);
     assert_eq!(alone.run().len(), 1, "the READ waits for the WRITE");
-    let ack = usb4_rxe::rxe::wire::Aeth {
+    let ack = Aeth {
         syndrome: Syndrome::ACK,
-        msn: usb4_rxe::rxe::psn::Msn::ZERO,
+        msn: Msn::ZERO,
     };
     alone.hear(0, false, Rc::Ack(ack), &[]);
     assert_eq!(alone.run().len(), 1, "the READ goes");
+}
+
+#[test]
+fn a_fence_waits_for_reads_and_atomics() {
+    for fence in [false, true] {
+        let mut alone = responder();
+        let remote = Remote {
+            va: BASE,
+            rkey: alone.key,
+        };
+        alone.post(SendOp::Read(remote), 0, 8);
+        alone.post(SendOp::Write { remote, imm: None }, 16, 8);
+        let last = alone.queues.sq.back_mut().expect("posted");
+        last.wr.as_mut().expect("good").fence = fence;
+        assert_eq!(alone.run().len(), if fence { 1 } else { 2 });
+        let data = ReadResponse::Only(Aeth {
+            syndrome: Syndrome::ACK,
+            msn: Msn::ZERO,
+        });
+        alone.hear(0, false, Rc::ReadResponse(data), &[1; 8]);
+        assert_eq!(alone.run().len(), usize::from(fence));
+    }
+}
+
+#[test]
+fn only_the_end_of_a_message_with_a_completion_solicits() {
+    let at = |alone: &Alone| Remote {
+        va: BASE,
+        rkey: alone.key,
+    };
+    let imm = Some(Imm([0; 4]));
+    let ops: [(&dyn Fn(&Alone) -> SendOp, [bool; 2]); 4] = [
+        (&|_| SendOp::Send(SendTail::Plain), [false, true]),
+        (
+            &|alone| SendOp::Write {
+                remote: at(alone),
+                imm,
+            },
+            [false, true],
+        ),
+        (
+            &|alone| SendOp::Write {
+                remote: at(alone),
+                imm: None,
+            },
+            [false; 2],
+        ),
+        (&|alone| SendOp::Read(at(alone)), [false; 2]),
+    ];
+    for (op, expected) in ops {
+        let mut alone = responder();
+        let op = op(&alone);
+        alone.post(op, 0, 300);
+        let posted = alone.queues.sq.back_mut().expect("posted");
+        posted.wr.as_mut().expect("good").solicited = true;
+        for (frame, expected) in alone.run().iter().zip(expected) {
+            let headers = Headers::parse(frame).expect("good");
+            assert_eq!(headers.repr.bth.solicited, expected, "{op:?}");
+        }
+    }
+}
+
+/// With the high bit set, the key is the queue pair's own, not the one the user asks for.
+#[test]
+fn a_user_cannot_forge_a_privileged_queue_key() {
+    for (qp_type, asked, sent) in [
+        (QpType::Ud, 0x1234, 0x1234),
+        (QpType::Ud, 0x8001_0000, 0x1111_1111),
+        (QpType::Ud, 0xffff_ffff, 0x1111_1111),
+        (QpType::Gsi, 0x1234, 0x8001_0000),
+    ] {
+        let setup = Setup {
+            qp_type,
+            ..Setup::default()
+        };
+        let mut alone = Alone::new(&setup, ME, PEER);
+        let datagram = Datagram {
+            path: path(0, 1, false, 9),
+            qpn: PEER.qpn,
+            qkey: asked,
+            imm: None,
+        };
+        alone.post(SendOp::Datagram(datagram), 0, 8);
+        let frames = alone.run();
+        let headers = Headers::parse(&frames[0]).expect("good");
+        let Body::Ud(ud) = headers.repr.body else {
+            panic!("{:?}", headers.repr.body);
+        };
+        assert_eq!(ud.deth.qkey, sent, "{asked:#x}");
+    }
 }
