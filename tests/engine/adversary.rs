@@ -406,3 +406,17 @@ fn a_user_cannot_forge_a_privileged_queue_key() {
         assert_eq!(ud.deth.qkey, sent, "{asked:#x}");
     }
 }
+
+#[test]
+fn a_reported_loss_does_not_hide_that_nothing_is_posted() {
+    let mut alone = responder();
+    alone.hear(0, true, Rc::Send(Send::Only(RcTail::Plain)), &[1; 8]);
+    alone.lose();
+    let verdicts = alone.verdicts();
+    let [(0, Syndrome::RnrNak(_))] = verdicts[..] else {
+        panic!("{verdicts:?}");
+    };
+    // The RNR NAK is out. If it is lost, so that the requester asks again, it hears where we are.
+    alone.lose();
+    assert_eq!(alone.verdicts(), [(0, MISSING)]);
+}

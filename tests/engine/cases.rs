@@ -77,6 +77,17 @@ impl Alone {
         std::mem::take(&mut self.out.frames)
     }
 
+    /// The rail reports a loss.
+    pub fn lose(&mut self) {
+        let mut view = View {
+            objects: &mut self.objects,
+            queues: &mut self.queues,
+            shared: None,
+            out: &mut self.out,
+        };
+        self.qp.loss(&mut view);
+    }
+
     pub fn take(&mut self, frame: &[u8]) {
         let packet = Packet::parse::<HostCrc32>(frame).expect("a good packet");
         let mut view = View {
