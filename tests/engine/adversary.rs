@@ -341,32 +341,18 @@ fn a_fence_waits_for_reads_and_atomics() {
 
 #[test]
 fn only_the_end_of_a_message_with_a_completion_solicits() {
-    let at = |alone: &Alone| Remote {
+    let remote = Remote {
         va: BASE,
-        rkey: alone.key,
+        rkey: responder().key,
     };
     let imm = Some(Imm([0; 4]));
-    let ops: [(&dyn Fn(&Alone) -> SendOp, [bool; 2]); 4] = [
-        (&|_| SendOp::Send(SendTail::Plain), [false, true]),
-        (
-            &|alone| SendOp::Write {
-                remote: at(alone),
-                imm,
-            },
-            [false, true],
-        ),
-        (
-            &|alone| SendOp::Write {
-                remote: at(alone),
-                imm: None,
-            },
-            [false; 2],
-        ),
-        (&|alone| SendOp::Read(at(alone)), [false; 2]),
-    ];
-    for (op, expected) in ops {
+    for (op, expected) in [
+        (SendOp::Send(SendTail::Plain), [false, true]),
+        (SendOp::Write { remote, imm }, [false, true]),
+        (SendOp::Write { remote, imm: None }, [false; 2]),
+        (SendOp::Read(remote), [false; 2]),
+    ] {
         let mut alone = responder();
-        let op = op(&alone);
         alone.post(op, 0, 300);
         let posted = alone.queues.sq.back_mut().expect("posted");
         posted.wr.as_mut().expect("good").solicited = true;
@@ -419,4 +405,25 @@ fn a_reported_loss_does_not_hide_that_nothing_is_posted() {
     // The RNR NAK is out. If it is lost, so that the requester asks again, it hears where we are.
     alone.lose();
     assert_eq!(alone.verdicts(), [(0, MISSING)]);
+}
+
+/// A key must not go while requests before it still use it.
+#[test]
+fn a_local_invalidate_waits_for_everything_before_it() {
+    let mut alone = responder();
+    alone.region().origin = mr::Origin::FastRegister;
+    let (remote, key) = (Remote::default(), alone.key);
+    alone.post(SendOp::Write { remote, imm: None }, 0, 300);
+    alone.post(SendOp::LocalInvalidate(key), 0, 0);
+    assert_eq!(alone.run().len(), 2);
+    assert_eq!(alone.region().state, mr::State::Valid, "may be sent again");
+    let ack = Aeth {
+        syndrome: Syndrome::ACK,
+        msn: Msn::ZERO,
+    };
+    alone.hear(1, false, Rc::Ack(ack), &[]);
+    assert_eq!(alone.run().len(), 0);
+    assert_eq!(alone.region().state, mr::State::Free);
+    let ends: Vec<_> = alone.queues.scq.iter().map(|cqe| cqe.status).collect();
+    assert_eq!(ends, [WcStatus::Success; 2]);
 }
