@@ -34,6 +34,12 @@ lint: ## rustfmt, clippy, shell syntax
 	@if cargo clippy --version >/dev/null 2>&1; then echo cargo clippy; cargo clippy --quiet --workspace --all-targets -- -D warnings; else echo "lint: no clippy, skipped (apt-get install rust-clippy)"; fi
 	@for file in $$(git ls-files | xargs grep -lE '^#!/(bin|usr/bin/env) ?(ba)?sh'); do bash -n $$file || exit 1; done
 
+.PHONY: miri
+miri: ## The pure modules under Miri (needs: rustup component add --toolchain nightly miri rust-src)
+	MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri test --lib
+	MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri test --test engine -- adversary cases
+	MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri test --test simulation -- one --exact
+
 .PHONY: bench
 bench: ## Benchmarks of engine, wire format, rails and fabric (criterion)
 	cargo bench --workspace

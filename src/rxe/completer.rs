@@ -23,7 +23,6 @@ use super::opcode::Position;
 use super::psn::Psn;
 use super::qp::Attr;
 use super::requester::{Phase, Requester, Window};
-use super::retry::LOSS_SIGNS;
 use super::sge;
 use super::time::Time;
 use super::wire::{Aeth, Body, Headers, Nak, Rc, ReadResponse, Syndrome};
@@ -61,14 +60,14 @@ impl Requester {
         let outstanding = self.outstanding();
         let ahead = psn.offset_from(self.una);
         // A sequence NAK may name the packet behind the last one sent: "I lack nothing".
-        let names_next = matches!(
+        let is_sequence_nak = matches!(
             rc,
             Rc::Ack(Aeth {
                 syndrome: Syndrome::Nak(Nak::PsnSequence),
                 ..
             })
         );
-        if ahead >= outstanding && !(names_next && ahead == outstanding) {
+        if ahead >= outstanding && !(is_sequence_nak && ahead == outstanding) {
             env.count(Event::Dropped(Drop::Ghost));
             return Ok(());
         }
@@ -91,7 +90,7 @@ impl Requester {
                         syndrome: Syndrome::Nak(nak),
                         ..
                     }) if *nak != Nak::PsnSequence => Err(Failure::PeerGone),
-                    _ => self.gap(window, psn, env),
+                    _ => self.gap(window, psn, is_sequence_nak, env),
                 }
             }
         }
@@ -121,8 +120,7 @@ impl Requester {
         if self.una == before {
             return;
         }
-        self.restarted = None;
-        self.signs_left = LOSS_SIGNS;
+        self.hope();
         self.skip_answered(window);
         if !self.retry.is_not_ready() {
             self.retry.progress(now, self.outstanding() != 0);
@@ -130,17 +128,28 @@ impl Requester {
     }
 
     /// Starts over at a missing answer: once, for what is under way behind it shows the same gap
-    /// again and again. A second loss at the same place is left to the timers.
-    fn gap<E: Env>(&mut self, window: &Window<'_>, got: Psn, env: &mut E) -> Result<(), Failure> {
+    /// again and again. `told` if the peer says by itself that something was lost.
+    fn gap<E: Env>(
+        &mut self,
+        window: &Window<'_>,
+        got: Psn,
+        told: bool,
+        env: &mut E,
+    ) -> Result<(), Failure> {
         env.count(Event::ResponseGap {
             expected: self.una,
             got,
         });
-        if self.restarted == Some(self.una) || self.retry.is_not_ready() {
+        let is_new = self.is_new_gap(got);
+        if self.retry.is_not_ready() {
             return Ok(());
         }
-        self.restart_charged(window, env)
-            .map_err(|_| self.retries_exceeded(env))
+        let restarted = match (is_new, told) {
+            (true, _) => self.restart_charged(window, env),
+            (false, true) => self.restart_if_sure(window, env),
+            (false, false) => Ok(()),
+        };
+        restarted.map_err(|_| self.retries_exceeded(env))
     }
 
     /// The budget is used up.
@@ -177,13 +186,7 @@ impl Requester {
                 if self.outstanding() == 0 || self.retry.is_not_ready() {
                     return Ok(());
                 }
-                if self.restarted == Some(self.una) {
-                    // It may have been on its way before the packets sent again arrived: that one
-                    // packet is cheap, all of them are not.
-                    self.probe_again();
-                    return Ok(());
-                }
-                self.restart_charged(window, env)
+                self.restart_if_sure(window, env)
                     .map_err(|_| self.retries_exceeded(env))
             }
             Syndrome::Nak(Nak::InvalidRequest) => Err(Failure::PeerInvalidRequest),

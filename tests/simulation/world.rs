@@ -100,7 +100,7 @@ pub struct World {
     /// Both hosts.
     pub hosts: [Host; 2],
     /// Both directions: from host 0, from host 1.
-    links: [Direction; 2],
+    pub links: [Direction; 2],
     out: Outbox,
     events: BinaryHeap<Reverse<Event>>,
     number: u64,

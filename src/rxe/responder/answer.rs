@@ -2,7 +2,7 @@
 
 //! Sending what is owed, one packet per call: a long READ never holds up the others.
 
-use super::execute::remote;
+use super::reach::remote;
 use super::resource::{Answer, Resource};
 use super::{Responder, Room, Verdict};
 use crate::rxe::access::Rights;
