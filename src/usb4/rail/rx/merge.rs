@@ -46,6 +46,9 @@ impl<F: Copy> Current<F> {
     }
 }
 
+/// Packets after which floors are looked after.
+const SWEEP: u32 = 1 << 28;
+
 /// What to do next.
 enum Next {
     Deliver(RailId),
@@ -70,6 +73,9 @@ impl<F: Copy, Q: DerefMut<Target = [Slot<F>]>> Receiver<F, Q> {
                 self.expected = current.head.start.plus(u32::from(current.head.packets));
                 self.current = None;
             }
+            if self.expected.minus(self.swept.get()).get() > SWEEP {
+                self.sweep();
+            }
             match self.next() {
                 Next::Deliver(id) => self.begin(id),
                 Next::DropStale(id) => {
@@ -88,6 +94,16 @@ impl<F: Copy, Q: DerefMut<Target = [Slot<F>]>> Receiver<F, Q> {
                 Next::Wait => return,
             }
         }
+    }
+
+    /// Numbers compare by distance: a rail that is silent must not fall behind half of them.
+    fn sweep(&mut self) {
+        for rail in &mut self.rails {
+            if self.expected.is_after(rail.floor) {
+                rail.floor = self.expected;
+            }
+        }
+        self.swept = self.expected;
     }
 
     /// Looks at the front of each rail, see the table above.

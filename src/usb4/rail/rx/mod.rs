@@ -58,6 +58,8 @@ pub struct Receiver<F, Q> {
     rails: [RxRail<Q>; MAX_RAILS],
     /// The next packet to deliver or to declare lost.
     expected: Seq,
+    /// No floor was far behind this packet.
+    swept: Seq,
     current: Option<Current<F>>,
     losses: Losses,
 }
@@ -68,6 +70,7 @@ impl<F: Copy, Q: DerefMut<Target = [Slot<F>]>> Receiver<F, Q> {
         Self {
             rails: queues.map(RxRail::new),
             expected: Seq::ZERO,
+            swept: Seq::ZERO,
             current: None,
             losses: Losses::default(),
         }
@@ -254,6 +257,7 @@ impl<F: Copy, Q: DerefMut<Target = [Slot<F>]>> Receiver<F, Q> {
             ingress.release(current.frame());
         }
         self.expected = Seq::ZERO;
+        self.swept = Seq::ZERO;
         self.losses = Losses::default();
     }
 }

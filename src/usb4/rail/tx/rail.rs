@@ -143,9 +143,38 @@ impl TxRail {
         }
         if seen.is_after(self.confirmed) {
             self.confirmed = seen;
+            if self.is_quiet() {
+                // It must not fall behind half of all numbers while only control frames go.
+                self.packets_end = seen;
+            }
             self.watch.progress(now);
             return true;
         }
         false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rail_that_carries_control_frames_only_stays_quiet() {
+        let up = RailUp {
+            epoch: 1,
+            speed: 1,
+            tx_ring: 1024,
+            rx_ring: 1024,
+            peer_ring: 1024,
+        };
+        let mut rail = TxRail::start(&up, Time::ZERO);
+        rail.take(1, true, Time::ZERO);
+        let mut seen = Seq::ZERO;
+        for _ in 0..(1u32 << 31) / 1000 + 10 {
+            seen = seen.plus(1000);
+            rail.take(1000, false, Time::ZERO);
+            rail.hear(seen.plus(1024), 1024, Time::ZERO);
+            assert!(rail.is_quiet(), "at {seen:?}");
+        }
     }
 }
