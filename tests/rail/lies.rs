@@ -185,6 +185,8 @@ fn a_lost_payload_frame_loses_its_packet_only() {
 fn a_lie_about_credit_is_not_believed() {
     let mut end = end();
     for (limit, window) in [
+        // The truth: the peer has seen our probe.
+        (RING, RING as u16 - 1),
         // Seen more than was sent.
         (1000, 10),
         // A ring larger than the one agreed on.

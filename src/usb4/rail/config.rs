@@ -47,8 +47,12 @@ pub struct Times {
     pub status: Nanos,
     /// A rail without a sign of arrival for this long is suspected, and another one is asked.
     pub stall: Nanos,
+    /// A peer that answered is asked once more after this long, before a rail is called stalled.
+    pub again: Nanos,
     /// A rail without a sign of arrival for this long is dead, whatever the others say.
     pub dead: Nanos,
+    /// A new rail that the peer did not answer on for this long is given up.
+    pub join: Nanos,
 }
 
 impl Default for Times {
@@ -56,8 +60,10 @@ impl Default for Times {
         Self {
             probe: Nanos::from_micros(250),
             status: Nanos::from_micros(250),
-            stall: Nanos::from_micros(600),
+            stall: Nanos::from_micros(500),
+            again: Nanos::from_micros(100),
             dead: Nanos::from_millis(100),
+            join: Nanos::from_millis(1_000),
         }
     }
 }

@@ -197,7 +197,7 @@ impl<E: Egress, L: DerefMut<Target = [Entry]>> Sender<E, L> {
         let idle = self
             .rails
             .iter()
-            .any(|rail| rail.up && rail.outstanding == 0);
+            .any(|rail| rail.outstanding == 0 && rail.takes_packets());
         if idle || class == Class::Ethernet {
             SHORT_TRAIN
         } else {

@@ -23,7 +23,7 @@ impl<E: Egress, L: DerefMut<Target = [Entry]>> Sender<E, L> {
         let mut best: Option<(RailId, u32)> = None;
         for id in RailId::all() {
             let rail = &mut self.rails[id.index()];
-            if !rail.up || rail.watch.is_suspect() || rail.outstanding > busiest {
+            if !rail.takes_packets() || rail.outstanding > busiest {
                 continue;
             }
             if !rail.has_ring(frames) {
@@ -46,7 +46,7 @@ impl<E: Egress, L: DerefMut<Target = [Entry]>> Sender<E, L> {
         best.map(|(id, _)| id)
     }
 
-    /// The rail for a control frame: any that takes one, those without suspicion first.
+    /// The rail for a control frame: any that takes one, those without doubt first.
     pub(super) fn pick_control(&self, but: Option<RailId>) -> Option<RailId> {
         let mut best: Option<RailId> = None;
         for id in RailId::all() {
@@ -56,7 +56,7 @@ impl<E: Egress, L: DerefMut<Target = [Entry]>> Sender<E, L> {
             }
             let better = best.is_none_or(|other| {
                 let that = &self.rails[other.index()];
-                let (this_doubt, that_doubt) = (rail.watch.is_suspect(), that.watch.is_suspect());
+                let (this_doubt, that_doubt) = (rail.is_doubtful(), that.is_doubtful());
                 let this = (rail.outstanding.saturating_add(1), rail);
                 let that = (that.outstanding.saturating_add(1), that);
                 (this_doubt, is_before(that, this)) < (that_doubt, is_before(this, that))

@@ -36,6 +36,8 @@ pub(super) struct TxRail {
     pub outstanding: u32,
     /// The next frame.
     pub next: Seq,
+    /// The peer has answered in this life: packets may go.
+    pub joined: bool,
     /// Credit was missing.
     pub starved: bool,
     pub watch: Watch,
@@ -56,6 +58,7 @@ impl TxRail {
         speed: 1,
         outstanding: 0,
         next: Seq::ZERO,
+        joined: false,
         starved: false,
         watch: Watch::NEW,
         confirmed: Seq::ZERO,
@@ -99,6 +102,17 @@ impl TxRail {
         self.up && self.outstanding < self.ring && self.credit() > 0
     }
 
+    /// Whether packets may go.
+    #[inline]
+    pub fn takes_packets(&self) -> bool {
+        self.up && self.joined && !self.watch.is_suspect()
+    }
+
+    /// Whether nothing that is urgent should go.
+    pub fn is_doubtful(&self) -> bool {
+        !self.joined || self.watch.is_asked_about()
+    }
+
     /// Whether all packets have been seen.
     #[inline]
     pub fn is_quiet(&self) -> bool {
@@ -108,6 +122,7 @@ impl TxRail {
     /// What there is to ask; `waiting`: some packet waits for a rail.
     pub fn doubt(&self, waiting: bool) -> Doubt {
         Doubt {
+            joining: !self.joined,
             unseen: !self.is_quiet(),
             starved: self.starved && waiting,
             drained: self.outstanding == 0,
@@ -143,6 +158,7 @@ impl TxRail {
         }
         if seen.is_after(self.confirmed) {
             self.confirmed = seen;
+            self.joined = true;
             if self.is_quiet() {
                 // It must not fall behind half of all numbers while only control frames go.
                 self.packets_end = seen;
