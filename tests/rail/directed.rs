@@ -329,3 +329,22 @@ fn small_rings_never_overflow() {
     world.finish(Nanos::from_millis(2_000));
     world.rest();
 }
+
+#[test]
+fn a_rail_without_credit_does_not_cut_trains_short() {
+    let far = Model {
+        ring: 128,
+        latency_ns: 400_000,
+        ..Model::default()
+    };
+    let traffic = Traffic {
+        messages: 64,
+        ..ONE
+    };
+    let mut world = World::new(&[Model::default(), far], traffic, 3);
+    world.kick();
+    world.finish(Nanos::from_millis(500));
+    let frames = world.frames_per_packet();
+    assert!(frames <= 1.05, "{frames} frames a packet");
+    world.rest();
+}

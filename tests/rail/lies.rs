@@ -87,14 +87,18 @@ fn arrive_on(
 
 fn payload(end: &mut End, serial: u64, index: u8, place: u8) -> Option<Refused> {
     let tag = Tag::payload(place);
-    receive(end, 0, tag, Frame::Payload(Piece { serial, index }, 4096, tag))
+    receive(
+        end,
+        0,
+        tag,
+        Frame::Payload(Piece { serial, index }, 4096, tag),
+    )
 }
 
 fn receive(end: &mut End, number: usize, tag: Tag, frame: Frame) -> Option<Refused> {
     let id = rail(number);
     let held = end.upper.hold(id, frame);
-    end.link
-        .receive(Time::ZERO, id, tag, held, &mut end.upper);
+    end.link.receive(Time::ZERO, id, tag, held, &mut end.upper);
     end.upper.refusals.pop().map(|(_, why)| why)
 }
 

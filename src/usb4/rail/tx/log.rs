@@ -221,7 +221,14 @@ mod tests {
 
     #[test]
     fn a_loss_is_told_after_any_number_of_packets() {
-        for sent in [8, 1 << 31, (1 << 31) + 5, (1 << 32) - 1, (1 << 32) + 3, 3 << 32] {
+        for sent in [
+            8,
+            1 << 31,
+            (1 << 31) + 5,
+            (1 << 32) - 1,
+            (1 << 32) + 3,
+            3 << 32,
+        ] {
             let (mut log, next) = log_after(sent);
             let mut told = Told::default();
             let loss = Loss {
