@@ -137,6 +137,9 @@ fn frames_without_credit_end_the_rail() {
     // With all rails dead packet 0 is lost, and those held are delivered.
     end.link
         .rail_down(Time::ZERO, rail(1), Down::Local, &mut end.upper);
+    while end.link.rx.has_more() {
+        end.link.rx.go_on(&mut end.upper);
+    }
     assert_eq!((end.upper.lost, end.upper.delivered), (1, u64::from(RING)));
     assert_eq!(end.upper.held(), 0);
 }
@@ -246,5 +249,86 @@ fn an_idle_rail_is_as_good_as_new_after_half_of_all_numbers() {
         None
     );
     assert_eq!(end.upper.delivered, before + 3);
+    assert_eq!(end.upper.held(), 0);
+}
+
+#[test]
+fn one_call_does_a_bounded_amount_of_work() {
+    let mut end = end();
+    up(&mut end, 1);
+    let count = 100;
+    for number in 0..count {
+        assert_eq!(arrive(&mut end, head(number, number + 1, 0)), None);
+    }
+    assert_eq!(end.upper.delivered, 0);
+    // Packet 0 was to come on rail 1.
+    end.link
+        .rail_down(Time::ZERO, rail(1), Down::Local, &mut end.upper);
+    let mut before = end.upper.delivered;
+    assert!((1..=16).contains(&before), "{before} at once");
+    // Frames that arrive meanwhile go on as well.
+    assert_eq!(arrive(&mut end, head(count, count + 1, 0)), None);
+    assert!(end.upper.delivered > before);
+    let mut calls = 0;
+    while end.link.next_timeout() == Time::ZERO {
+        before = end.upper.delivered;
+        end.link.tick(Time::ZERO, &mut end.rings, &mut end.upper);
+        assert!(end.upper.delivered - before <= 16);
+        calls += 1;
+        assert!(calls < 20);
+    }
+    assert_eq!(
+        (end.upper.lost, end.upper.delivered),
+        (1, u64::from(count) + 1)
+    );
+    assert_eq!(end.upper.held(), 0);
+}
+
+#[test]
+fn a_life_that_begins_ends_the_one_before() {
+    let mut end = end();
+    let (mut header, bytes) = head(0, 0, 0);
+    header.credit = Some(Credit {
+        rail: rail(0),
+        epoch: 3,
+        limit: Seq::new(RING),
+        window: RING as u16 - 1,
+    });
+    assert_eq!(arrive(&mut end, (header, bytes)), None);
+    end.send(Time::ZERO, Class::Rdma, 3000, 0, 77).unwrap();
+    end.link.flush(Time::ZERO, &mut end.rings);
+    assert_eq!(end.upper.sent_lost, []);
+    up(&mut end, 0);
+    assert_eq!(end.upper.sent_lost, [Some(77)]);
+    assert_eq!(end.upper.downs, [(rail(0), Down::Local)]);
+    assert!(end.link.tx.is_up(rail(0)));
+}
+
+#[test]
+fn what_an_earlier_life_left_in_the_ring_is_refused() {
+    let mut end = end();
+    assert_eq!(arrive(&mut end, head(0, 0, 3)), None);
+    assert_eq!(payload(&mut end, 0, 0, 0), None);
+    end.link
+        .rail_down(Time::ZERO, rail(0), Down::Local, &mut end.upper);
+    assert_eq!((end.upper.delivered, end.upper.lost), (0, 1));
+    assert_eq!(payload(&mut end, 0, 1, 1), Some(Refused::Down));
+    let config = RailUp {
+        epoch: 4,
+        speed: 1,
+        tx_ring: RING,
+        rx_ring: RING,
+        peer_ring: RING,
+    };
+    let (rings, upper) = (&mut end.rings, &mut end.upper);
+    end.link.rail_up(Time::ZERO, rail(0), &config, rings, upper);
+    // The rest of the train, and the frame behind it.
+    assert_eq!(payload(&mut end, 0, 1, 1), Some(Refused::Orphan));
+    assert_eq!(payload(&mut end, 0, 2, 2), Some(Refused::Orphan));
+    assert_eq!(arrive(&mut end, head(4, 1, 0)), Some(Refused::Epoch));
+    let mut new = head(0, 1, 0);
+    new.0.epoch = 4;
+    assert_eq!(arrive(&mut end, new), None);
+    assert_eq!((end.upper.delivered, end.upper.lost), (1, 1));
     assert_eq!(end.upper.held(), 0);
 }

@@ -173,6 +173,12 @@ impl<E: Egress, L: DerefMut<Target = [Entry]>> Sender<E, L> {
         self.rails[id.index()].outstanding
     }
 
+    /// How many losses the receiving half has had, as far as is known here.
+    #[inline]
+    pub(super) fn known_losses(&self) -> u64 {
+        self.untold.report.losses.serial
+    }
+
     /// Takes note of the receiving half, so that the peer can be told.
     pub fn learn(&mut self, now: Time, report: &Report) {
         self.untold.learn(report, now, &self.times);
