@@ -67,7 +67,7 @@ impl Engines {
     pub fn new(count: u16, messages: usize) -> Self {
         let setup = Setup {
             mtu: Mtu::M4096,
-            window: 1024,
+            window: 2048,
             // 67 ms: whoever waits for it fails the tests of time.
             timeout: 14,
             ..Setup::default()

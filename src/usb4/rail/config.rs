@@ -8,6 +8,10 @@ use crate::rxe::time::Nanos;
 /// and the headers of 48 packets fit into one frame with IPv6 too.
 pub const MAX_TRAIN: usize = 48;
 
+/// The payload frames of a train for a rail that is less than half as fast as the fastest: all others
+/// wait for what it carries, and a queue pair that goes back repeats what waits.
+pub const SLOW_TRAIN: usize = MAX_TRAIN / 2;
+
 /// The payload frames of a train while some rail has nothing to do: a single message then spreads
 /// over the idle rails instead of queueing on one.
 pub const SHORT_TRAIN: usize = 8;

@@ -34,7 +34,7 @@ use self::open::Open;
 use self::rail::TxRail;
 use self::turn::Turn;
 use super::config::{
-    Times, CONTROL_RESERVE, EAGER, MAX_TRAIN, REFILL, RESPONSE_RESERVE, SHORT_TRAIN,
+    Times, CONTROL_RESERVE, EAGER, MAX_TRAIN, REFILL, RESPONSE_RESERVE, SHORT_TRAIN, SLOW_TRAIN,
 };
 use super::control::{Report, Untold};
 use super::frame::{Class, Header, RailStatus, Tag};
@@ -57,6 +57,8 @@ pub enum NotNow {
 /// The sending half.
 pub struct Sender<E: Egress, L> {
     rails: [TxRail; MAX_RAILS],
+    /// The highest speed of the rails that are up.
+    fastest: u32,
     rdma: Open<E::Buffer, E::Payload>,
     ethernet: Open<E::Buffer, E::Payload>,
     turn: Turn,
@@ -77,6 +79,7 @@ impl<E: Egress, L: DerefMut<Target = [Entry]>> Sender<E, L> {
     pub fn new(log: L, times: Times) -> Self {
         Self {
             rails: [TxRail::DOWN; MAX_RAILS],
+            fastest: 1,
             rdma: Open::new(),
             ethernet: Open::new(),
             turn: Turn::default(),
@@ -113,6 +116,10 @@ impl<E: Egress, L: DerefMut<Target = [Entry]>> Sender<E, L> {
             if !self.open(class).is_empty() {
                 return Err(NotNow::Busy);
             }
+        }
+        if self.open(class).is_empty() {
+            let limit = self.longest_train();
+            self.open(class).limit = limit;
         }
         let open = self.open(class);
         if open.buffer.is_none() {
@@ -207,7 +214,24 @@ impl<E: Egress, L: DerefMut<Target = [Entry]>> Sender<E, L> {
         if idle || class == Class::Ethernet {
             SHORT_TRAIN
         } else {
-            MAX_TRAIN
+            self.rdma.limit
+        }
+    }
+
+    /// How long the train may become that begins now: the rail that will take it is the one that
+    /// will be done first.
+    fn longest_train(&self) -> usize {
+        let rails = self.rails.iter().filter(|rail| rail.takes_packets());
+        let next = rails.reduce(|best, rail| {
+            if rail.is_done_before(best) {
+                rail
+            } else {
+                best
+            }
+        });
+        match next {
+            Some(rail) if rail.speed < self.fastest / 2 => SLOW_TRAIN,
+            _ => MAX_TRAIN,
         }
     }
 

@@ -16,14 +16,16 @@ fn is_before(a: (u32, &TxRail), b: (u32, &TxRail)) -> bool {
 }
 
 impl<E: Egress, L: DerefMut<Target = [Entry]>> Sender<E, L> {
-    /// The rail for `frames` frames, of those with at most `busiest` frames in their rings and more
-    /// than `reserve` credits left over. Between equals, the rail of the last packets.
+    /// The rail for `frames` frames, of those with at most `busiest` frames in their rings (so many on
+    /// the fastest rail; fewer on slower ones, for it is the time that counts) and more than `reserve`
+    /// credits left over. Between equals, the rail of the last packets.
     #[inline]
     pub(super) fn pick(&mut self, frames: u32, busiest: u32, reserve: u32) -> Option<RailId> {
         let mut best: Option<(RailId, u32)> = None;
+        let fastest = self.fastest;
         for id in RailId::all() {
             let rail = &mut self.rails[id.index()];
-            if !rail.takes_packets() || rail.outstanding > busiest {
+            if !rail.takes_packets() || rail.is_busier(busiest, fastest) {
                 continue;
             }
             if !rail.has_ring(frames) {

@@ -88,6 +88,19 @@ impl TxRail {
         self.limit.count_from(self.next)
     }
 
+    /// Whether the ring holds more than a rail of speed `fastest` sends in the time of `frames` frames.
+    #[inline]
+    pub fn is_busier(&self, frames: u32, fastest: u32) -> bool {
+        u64::from(self.outstanding) * u64::from(fastest) > u64::from(frames) * u64::from(self.speed)
+    }
+
+    /// Whether what is in the ring is sent before what is in the ring of another rail.
+    #[inline]
+    pub fn is_done_before(&self, other: &Self) -> bool {
+        u64::from(self.outstanding) * u64::from(other.speed)
+            < u64::from(other.outstanding) * u64::from(self.speed)
+    }
+
     /// Whether `frames` frames fit into the ring and leave room for control.
     #[inline]
     pub fn has_ring(&self, frames: u32) -> bool {

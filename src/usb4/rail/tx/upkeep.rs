@@ -18,6 +18,7 @@ impl<E: Egress, L: DerefMut<Target = [Entry]>> Sender<E, L> {
     /// A rail begins a new life. It says so at once: a probe is its first frame.
     pub fn rail_up(&mut self, now: Time, id: RailId, config: &RailUp, egress: &mut E) {
         self.rails[id.index()] = TxRail::start(config, now);
+        self.rate();
         self.untold.rail_up(id, config.epoch, config.rx_ring);
         self.downs &= !(1 << id.get());
         if self.last == Some(id) {
@@ -36,6 +37,7 @@ impl<E: Egress, L: DerefMut<Target = [Entry]>> Sender<E, L> {
         rail.outstanding = 0;
         rail.starved = false;
         let (epoch, confirmed) = (rail.epoch, rail.confirmed);
+        self.rate();
         if self.last == Some(id) {
             self.last = None;
         }
@@ -45,6 +47,16 @@ impl<E: Egress, L: DerefMut<Target = [Entry]>> Sender<E, L> {
         self.log
             .rail_died(id, epoch, confirmed, self.stripe, notices);
         notices.rail_down(id, why);
+    }
+
+    /// Which of the rails is the fastest?
+    fn rate(&mut self) {
+        let speeds = self
+            .rails
+            .iter()
+            .filter(|rail| rail.up)
+            .map(|rail| rail.speed);
+        self.fastest = speeds.max().unwrap_or(1);
     }
 
     /// A rail that went down and that the receiving half must be told of.
