@@ -8,9 +8,14 @@ use crate::rxe::time::Nanos;
 /// and the headers of 48 packets fit into one frame with IPv6 too.
 pub const MAX_TRAIN: usize = 48;
 
-/// The payload frames of a train for a rail that is less than half as fast as the fastest: all others
-/// wait for what it carries, and a queue pair that goes back repeats what waits.
-pub const SLOW_TRAIN: usize = MAX_TRAIN / 2;
+/// The payload frames of a train where a long one would keep others waiting: on a rail that is less
+/// than half as fast as the fastest, for all wait for what it carries, and a queue pair that goes
+/// back repeats what waits; and in the first [`SPREAD`] packets of each rail after a rest, for the
+/// last trains of a message should end at about the same time.
+pub const HALF_TRAIN: usize = MAX_TRAIN / 2;
+
+/// Packets for each rail after a rest that go in half trains.
+pub const SPREAD: u32 = 32;
 
 /// The payload frames of a train while some rail has nothing to do: a single message then spreads
 /// over the idle rails instead of queueing on one.

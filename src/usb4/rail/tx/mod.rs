@@ -34,7 +34,8 @@ use self::open::Open;
 use self::rail::TxRail;
 use self::turn::Turn;
 use super::config::{
-    Times, CONTROL_RESERVE, EAGER, MAX_TRAIN, REFILL, RESPONSE_RESERVE, SHORT_TRAIN, SLOW_TRAIN,
+    Times, CONTROL_RESERVE, EAGER, HALF_TRAIN, MAX_TRAIN, REFILL, RESPONSE_RESERVE, SHORT_TRAIN,
+    SPREAD,
 };
 use super::control::{Report, Untold};
 use super::frame::{Class, Header, RailStatus, Tag};
@@ -62,6 +63,8 @@ pub struct Sender<E: Egress, L> {
     rdma: Open<E::Buffer, E::Payload>,
     ethernet: Open<E::Buffer, E::Payload>,
     turn: Turn,
+    /// Packets sent since nothing was in any ring.
+    burst: u32,
     /// The next packet to go into a ring.
     stripe: Seq,
     /// The rail of the last packets, and how many went there without a break.
@@ -83,6 +86,7 @@ impl<E: Egress, L: DerefMut<Target = [Entry]>> Sender<E, L> {
             rdma: Open::new(),
             ethernet: Open::new(),
             turn: Turn::default(),
+            burst: 0,
             stripe: Seq::ZERO,
             last: None,
             run: 0,
@@ -158,6 +162,9 @@ impl<E: Egress, L: DerefMut<Target = [Entry]>> Sender<E, L> {
         let rail = &mut self.rails[id.index()];
         rail.outstanding = rail.outstanding.saturating_sub(frames);
         rail.watch.sent(now);
+        if rail.outstanding == 0 && self.rails.iter().all(|rail| rail.outstanding == 0) {
+            self.burst = 0;
+        }
     }
 
     /// Whether a packet waits for a rail.
@@ -218,20 +225,22 @@ impl<E: Egress, L: DerefMut<Target = [Entry]>> Sender<E, L> {
         }
     }
 
-    /// How long the train may become that begins now: the rail that will take it is the one that
-    /// will be done first.
+    /// How long the train may become that begins now.
     fn longest_train(&self) -> usize {
-        let rails = self.rails.iter().filter(|rail| rail.takes_packets());
-        let next = rails.reduce(|best, rail| {
-            if rail.is_done_before(best) {
-                rail
-            } else {
-                best
+        let mut rails = 0;
+        let mut next: Option<&TxRail> = None;
+        for rail in self.rails.iter().filter(|rail| rail.takes_packets()) {
+            rails += 1;
+            if next.is_none_or(|best| rail.is_done_before(best)) {
+                next = Some(rail);
             }
-        });
-        match next {
-            Some(rail) if rail.speed < self.fastest / 2 => SLOW_TRAIN,
-            _ => MAX_TRAIN,
+        }
+        // The rail that will take it is the one that will be done first.
+        let slow = next.is_some_and(|rail| rail.speed < self.fastest / 2);
+        if slow || rails > 1 && self.burst < rails * SPREAD {
+            HALF_TRAIN
+        } else {
+            MAX_TRAIN
         }
     }
 
@@ -324,6 +333,7 @@ impl<E: Egress, L: DerefMut<Target = [Entry]>> Sender<E, L> {
         self.stripe = stripe.plus(packets);
         self.last = Some(id);
         self.run = run.saturating_add(packets);
+        self.burst = self.burst.saturating_add(packets);
         match class {
             Class::Rdma => self.turn.rdma_sent(frames, !self.ethernet.is_empty()),
             Class::Ethernet => self.turn.ethernet_sent(),
