@@ -5,7 +5,7 @@
 use std::fmt::Write;
 
 use usb4_rxe::rxe::time::{Nanos, Time};
-use usb4_rxe::usb4::rail::frame::Class;
+use usb4_rxe::usb4::rail::frame::{header, Class};
 use usb4_rxe::usb4::rail::port::Down;
 
 use crate::cable::{Fault, Model};
@@ -119,9 +119,18 @@ fn one_write_of_a_mebibyte_fills_its_frames() {
     }
 }
 
-/// Every frame with a header that either end sent, in order of its end.
+/// Every frame with a header that either end sent, in order of its end, and the bytes of one header.
 fn story(world: &World) -> String {
     let mut text = String::new();
+    if let Some((id, header)) = world.ends[0].rings.trace.iter().flatten().nth(2) {
+        let mut bytes = [0; header::LEN];
+        header.emit(&mut bytes).unwrap();
+        writeln!(text, "header of the third train, on rail {}:", id.get()).unwrap();
+        for word in bytes.chunks(4) {
+            let [a, b, c, d] = word else { unreachable!() };
+            writeln!(text, "    {a:02x} {b:02x} {c:02x} {d:02x}").unwrap();
+        }
+    }
     for (name, end) in ["there", "back"].iter().zip(&world.ends) {
         for (id, header) in end.rings.trace.iter().flatten() {
             writeln!(

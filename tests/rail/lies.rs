@@ -189,6 +189,67 @@ fn a_lost_payload_frame_loses_its_packet_only() {
 }
 
 #[test]
+fn a_head_inside_an_open_train_is_refused() {
+    let mut end = end();
+    assert_eq!(arrive(&mut end, head(0, 0, 3)), None);
+    assert_eq!(payload(&mut end, 0, 0, 0), None);
+    // Frames 2 and 3 are payload.
+    for number in [2, 3] {
+        let inside = arrive(&mut end, head(number, 1, 0));
+        assert_eq!(inside, Some(Refused::Replay));
+    }
+    assert_eq!(payload(&mut end, 0, 1, 1), None);
+    assert_eq!(payload(&mut end, 0, 2, 2), None);
+    assert_eq!(arrive(&mut end, head(4, 1, 0)), None);
+    assert_eq!(end.upper.delivered, 2);
+}
+
+/// The peer says that it has seen our first frame.
+fn join(end: &mut End, epoch: u8) {
+    let stripe = end.link.rx.expected().get();
+    let (mut header, bytes) = head(stripe, stripe, 0);
+    header.credit = Some(Credit {
+        rail: rail(0),
+        epoch,
+        limit: Seq::new(RING),
+        window: RING as u16 - 1,
+    });
+    assert_eq!(arrive(end, (header, bytes)), None);
+}
+
+/// Sends packets for as long as the peer's ring has room; returns how many frames there are.
+fn fill(end: &mut End, inline: usize, payload: usize) -> usize {
+    for _ in 0..1000 {
+        let _ = end.send(Time::ZERO, Class::Rdma, inline, payload, 0);
+        end.link.flush(Time::ZERO, &mut end.rings);
+        let ring = end.link.tx.outstanding(rail(0));
+        end.link.tx.completed(Time::ZERO, rail(0), ring);
+    }
+    end.rings.posted.len()
+}
+
+#[test]
+fn a_credit_of_another_life_counts_for_nothing() {
+    let mut end = end();
+    join(&mut end, 4);
+    assert_eq!(fill(&mut end, 3000, 0), 1, "the probe of the beginning");
+    join(&mut end, 3);
+    assert!(fill(&mut end, 3000, 0) > 100);
+}
+
+#[test]
+fn the_last_frames_of_the_peers_ring_are_for_control_and_acknowledgements() {
+    let ring = RING as usize;
+    let mut bulk = end();
+    join(&mut bulk, 3);
+    let posted = fill(&mut bulk, 54, 4096);
+    assert!((ring - 18..=ring - 16).contains(&posted), "{posted}");
+    let mut small = end();
+    join(&mut small, 3);
+    assert_eq!(fill(&mut small, 3000, 0), ring - 8);
+}
+
+#[test]
 fn a_lie_about_credit_is_not_believed() {
     let mut end = end();
     for (limit, window) in [
@@ -197,7 +258,7 @@ fn a_lie_about_credit_is_not_believed() {
         // Seen more than was sent.
         (1000, 10),
         // A ring larger than the one agreed on.
-        (5000, 5000),
+        (5001, 5000),
         // Less than before.
         (u32::MAX, 0),
     ] {

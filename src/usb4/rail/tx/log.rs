@@ -267,4 +267,15 @@ mod tests {
         log.rail_died(rail(), 1, Seq::new(13), next, &mut told);
         assert_eq!((told.0[0], told.1), (Some(13), 7));
     }
+
+    #[test]
+    fn a_dead_rail_loses_nothing_of_an_earlier_life() {
+        let mut log = Log::new(Entries([Entry::EMPTY; 8]));
+        // Frames 0 and 1 were seen in life 1; frame 0 of life 2 was not.
+        log.put(Seq::ZERO, &[10, 11], rail(), 1, Seq::new(1));
+        log.put(Seq::new(2), &[12], rail(), 2, Seq::ZERO);
+        let mut told = Told::default();
+        log.rail_died(rail(), 2, Seq::ZERO, Seq::new(3), &mut told);
+        assert_eq!((told.0[0], told.1), (Some(12), 1));
+    }
 }
