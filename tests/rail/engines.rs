@@ -81,7 +81,7 @@ impl Engines {
             timeout: 14,
             ..Setup::default()
         };
-        let mut hosts = [0u8, 1].map(|number| {
+        let hosts = [0u8, 1].map(|number| {
             let mut host = Host {
                 objects: Objects::default(),
                 nodes: Vec::new(),

@@ -396,3 +396,14 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_halves_are_small_enough_to_be_built_on_a_kernel_stack() {
+    use usb4_rxe::usb4::rail::rx::{Heard, Receiver, Slot};
+    use usb4_rxe::usb4::rail::tx::{Entry, Sender};
+    type Tx = Sender<crate::end::Rings, Box<[Entry]>>;
+    type Rx = Receiver<u32, Box<[Slot<u32>]>>;
+    assert!(size_of::<Tx>() <= 6 * 1024, "{}", size_of::<Tx>());
+    assert!(size_of::<Rx>() <= 1024, "{}", size_of::<Rx>());
+    assert!(size_of::<Heard>() <= 256, "{}", size_of::<Heard>());
+}

@@ -2,12 +2,16 @@
 
 //! One lie each, and what becomes of it.
 
+use std::sync::Mutex;
+use std::thread;
+
 use usb4_rxe::rxe::time::Time;
 use usb4_rxe::usb4::rail::config::{Times, MAX_TRAIN};
 use usb4_rxe::usb4::rail::frame::{header, Class, Credit, FrameError, Header, Kind, Record, Tag};
+use usb4_rxe::usb4::rail::link::{Halves, Link};
 use usb4_rxe::usb4::rail::port::{Down, Refused};
 use usb4_rxe::usb4::rail::seq::Seq;
-use usb4_rxe::usb4::rail::tx::RailUp;
+use usb4_rxe::usb4::rail::tx::{RailUp, Shape};
 
 use crate::cable::{Frame, Piece};
 use crate::end::{End, HEAD};
@@ -392,4 +396,52 @@ fn what_an_earlier_life_left_in_the_ring_is_refused() {
     assert_eq!(arrive(&mut end, new), None);
     assert_eq!((end.upper.delivered, end.upper.lost), (1, 1));
     assert_eq!(end.upper.held(), 0);
+}
+
+/// As the kernel does it: a lock for each half, requests posted by one thread while another one takes
+/// frames, the receiving lock before the sending one.
+#[test]
+fn the_halves_may_have_a_lock_each() {
+    let mut end = end();
+    join(&mut end, 3);
+    let End {
+        link: Link { tx, rx },
+        mut upper,
+        rings,
+        ..
+    } = end;
+    let (sending, receiving) = (Mutex::new((tx, rings)), Mutex::new(rx));
+    const PACKETS: u32 = 60;
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..PACKETS {
+                let (tx, rings) = &mut *sending.lock().unwrap();
+                let shape = Shape::inline(3000);
+                let room = tx.reserve(Time::ZERO, Class::Rdma, &shape, rings);
+                room.expect("the ring has room").fill(1);
+                assert!(tx.commit(Class::Rdma, 3000, &[], &[], 0, 7));
+                tx.flush(Time::ZERO, rings);
+                let ring = tx.outstanding(rail(0));
+                tx.completed(Time::ZERO, rail(0), ring);
+            }
+        });
+        for number in 1..=PACKETS {
+            let (header, mut bytes) = head(number, number, 0);
+            header.emit(&mut bytes).unwrap();
+            let len = bytes.len();
+            let held = upper.hold(rail(0), Frame::Head(bytes, len));
+            let mut rx = receiving.lock().unwrap();
+            let heard = rx.receive(rail(0), Tag::Header, held, &mut upper);
+            let (tx, rings) = &mut *sending.lock().unwrap();
+            let mut halves = Halves { tx, rx: &mut rx };
+            if heard.is_something() {
+                halves.hear(Time::ZERO, rail(0), &heard, &mut upper);
+            }
+            halves.flush(Time::ZERO, rings);
+        }
+    });
+    assert_eq!(upper.delivered, u64::from(PACKETS) + 1);
+    assert_eq!(upper.held(), 0);
+    let (tx, _) = sending.into_inner().unwrap();
+    assert_eq!(tx.next_stripe(), Seq::new(PACKETS));
 }

@@ -17,7 +17,7 @@ use crate::usb4::rail::MAX_RAILS;
 /// credit, and two ends at rest must come to rest. A peer that is short of credit asks.
 const WORTH_TELLING: u32 = 8;
 
-/// The state of our receiving half, as of the last [`learn`](Untold::learn).
+/// The state of our receiving half, as of the last [`flush`](super::link::Halves::flush).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Report {
     /// What each rail may be sent.

@@ -23,7 +23,7 @@
 //! A rail carries no packets before the peer has answered on it: the two ends do not end the
 //! handshake at the same time.
 
-use crate::rxe::time::{Nanos, Time};
+use crate::rxe::time::Time;
 use crate::usb4::rail::config::Times;
 use crate::usb4::rail::id::RailId;
 use crate::usb4::rail::seq::Seq;
@@ -195,10 +195,5 @@ impl Watch {
             next = next.earlier_of(self.probe_at(times));
         }
         next
-    }
-
-    /// For how long nothing was seen to arrive.
-    pub fn silence(&self, now: Time) -> Nanos {
-        now.since(self.last_progress)
     }
 }

@@ -169,6 +169,7 @@ impl<L: DerefMut<Target = [Entry]>> Log<L> {
 }
 
 #[cfg(test)]
+#[allow(clippy::cast_possible_truncation)] // sequences wrap
 mod tests {
     use core::ops::Deref;
 
