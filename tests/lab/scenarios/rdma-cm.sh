@@ -16,12 +16,11 @@ check_pair udaddy udaddy -b "$rdma_ip" -- udaddy -s "$rdma_ip"
 check_pair udaddy-5 udaddy -b "$rdma_ip" -c 5 -C 20 -S 512 -- udaddy -s "$rdma_ip" -c 5 -C 20 -S 512
 check_pair rdma-server-client rdma_server -s "$rdma_ip" -- rdma_client -s "$rdma_ip"
 check_pair rdma-xserver-xclient rdma_xserver -c r -- rdma_xclient -s "$rdma_ip" -c r
-check_pair rstream rstream -b "$rdma_ip" -S 4096 -C 50 -T v -- rstream -s "$rdma_ip" -b "$rdma_ip" -S 4096 -C 50 -T v
+check_pair rstream rstream -b "$rdma_ip" -S 4096 -C 50 -T v -- rstream -s "$rdma_ip" -S 4096 -C 50 -T v
 check_pair riostream riostream -b "$rdma_ip" -S 4096 -C 20 -T v -- riostream -s "$rdma_ip" -S 4096 -C 20 -T v
-check_pair cmtime cmtime -b "$rdma_ip" -c 20 -- cmtime -s "$rdma_ip" -c 20
 
 # The receiver joins the group and waits for messages; nothing listens.
-check_listens="grep -q . /sys/class/infiniband/$rdma_dev/ports/1/state && sleep 3"
+check_listens="sleep 3"
 check_pair mckey mckey -m 239.1.2.3 -b "$rdma_ip" -C 5 -- mckey -m 239.1.2.3 -b "$rdma_ip" -s -C 5
 checks_end
 rdma_down

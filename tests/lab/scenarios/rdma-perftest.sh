@@ -5,7 +5,7 @@
 . /checkout/tests/lab/guest/rdma.sh
 . /checkout/tests/lab/guest/check.sh
 
-# perf NAME PROGRAM OPTIONS...: one check; the figure of the report's only line is kept as a result.
+# perf NAME PROGRAM OPTIONS...: one check; its figure (MB/s, or typical us) goes to figures.txt in the run's folder.
 perf() {
 	local name=$1 program=$2
 	shift 2
@@ -14,9 +14,12 @@ perf() {
 	*) check_listens=$(listens_tcp 18515) ;;
 	esac
 	check_pair "$name" "$program" -d "$rdma_dev" -x "$rdma_gid" -F "$@" -- "$program" -d "$rdma_dev" -x "$rdma_gid" -F "$@" "$rdma_ip"
+	# The last table of the client: size, iterations, then peak and average, or minimum, maximum and typical.
+	awk -v name="$name" -v column="$([[ $program == *_bw ]] && echo 4 || echo 5)" '
+		$1 ~ /^[0-9]+$/ && $2 ~ /^[0-9]+$/ && NF >= 5 { figure = $column }
+		END { if (figure != "") print name, figure }' "/lab/output/$name" >>/lab/figures.txt
 }
 
-# all OPERATION QP-TYPE SIZE OPTIONS-BW... : bandwidth in its variants and latency, for one operation and type of QP
 bandwidth="-n 100"
 latency="-n 200"
 
@@ -53,7 +56,6 @@ perf send-lat-ud-srq ib_send_lat $latency -s 64 -c UD --use-srq
 
 perf write-bw ib_write_bw $bandwidth
 perf write-bw-imm ib_write_bw $bandwidth --write_with_imm
-perf write-bw-imm-srq ib_write_bw $bandwidth --write_with_imm --use-srq
 perf write-bw-inline ib_write_bw $bandwidth -s 128 -I 128
 perf write-bw-both-ways ib_write_bw $bandwidth -b
 perf write-bw-8-qps ib_write_bw $bandwidth -q 8 -s 4096
@@ -89,6 +91,9 @@ for kind in FETCH_AND_ADD CMP_AND_SWAP; do
 	perf "atomic-bw-${short,,}-events" ib_atomic_bw $bandwidth -A $kind -e
 	perf "atomic-lat-${short,,}" ib_atomic_lat $latency -A $kind
 	perf "atomic-lat-${short,,}-cm" ib_atomic_lat $latency -A $kind -R
+done
+for name in send-bw write-bw-1m read-bw-1m write-lat send-lat; do
+	lab result "$name" "$(awk -v name=$name '$1 == name { print $2 }' /lab/figures.txt)"
 done
 checks_end
 rdma_down

@@ -9,9 +9,8 @@ rdma_up
 qperf &
 server=$!
 lab wait 10 sh -c "$(listens_tcp 19765)" || fail "qperf does not listen"
-for test in rc_bi_bw rc_bw rc_lat uc_bi_bw uc_bw uc_lat ud_bi_bw ud_bw ud_lat \
-	rc_rdma_read_bw rc_rdma_read_lat rc_rdma_write_bw rc_rdma_write_lat rc_rdma_write_poll_lat \
-	uc_rdma_write_bw uc_rdma_write_lat uc_rdma_write_poll_lat \
+# UC and UD are not here: qperf connects them itself whatever -cm says, with no GID, which RoCE does not allow.
+for test in rc_bi_bw rc_bw rc_lat rc_rdma_read_bw rc_rdma_read_lat rc_rdma_write_bw rc_rdma_write_lat rc_rdma_write_poll_lat \
 	rc_compare_swap_mr rc_fetch_add_mr ver_rc_compare_swap ver_rc_fetch_add; do
 	check "$test" qperf "$rdma_ip" -cm 1 -t 1 "$test"
 done
