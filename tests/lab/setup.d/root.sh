@@ -41,7 +41,18 @@ make_root() {
 	# shellcheck disable=SC2086 # a list of words is meant
 	logged packages "$lab/in-root" --root "$new" apt-get install -y --no-install-recommends \
 		-o "Dir::Cache::archives=$cache/debs" -o APT::Keep-Downloaded-Packages=true -o APT::Sandbox::User=root $packages
+	unpack_rdma_core_tests "$new"
 	mv "$new" "$root"
+}
+
+# rdma-core's own test suite is installed as documentation, in part compressed. Made ready to be run, with the byte code beside
+# it: an emulated CPU takes seconds to compile it.
+unpack_rdma_core_tests() {
+	local suite=/usr/lib/rdma-core-tests
+	mkdir -p "$1$suite/tests"
+	cp "$1"/usr/share/doc/rdma-core/tests/* "$1$suite/tests"
+	gunzip "$1$suite"/tests/*.gz
+	"$lab/in-root" --root "$1" python3 -m compileall -q "$suite"
 }
 
 # Left out of the guests' image: they neither build nor emulate.

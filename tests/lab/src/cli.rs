@@ -34,7 +34,7 @@ const RUN_HELP: &str = "\
 FILE is run as root in every guest, at the same time, with the folder /lab as its working directory:
 
   LAB_HOST=1..N LAB_HOSTS=N     which host this is, and how many there are
-  LAB_KERNEL LAB_BOOT           the kernel's name; 1, or more after 'lab boot'
+  LAB_KERNEL LAB_BOOT LAB_RDMA  the kernel's name; 1, or more after 'lab boot'; what --rdma says
   /lab                          a folder shared by all guests, empty at the start
   /checkout                     this checkout, read-only
   host1 host2 ...               10.0.0.1 10.0.0.2 ..., for a script that gives out addresses so
@@ -102,6 +102,9 @@ pub struct Setting {
     /// Do not load usb4_rxe; otherwise it is loaded before the script starts, as 'make module' built it
     #[arg(long)]
     pub no_module: bool,
+    /// Driver that tests/lab/guest/rdma.sh makes RDMA devices with: ours, or upstream's to compare with
+    #[arg(long, value_name = "DRIVER", default_value = "usb4_rxe", value_parser = ["usb4_rxe", "rxe"])]
+    pub rdma: String,
     /// Memory of a guest, in MiB
     #[arg(long, value_name = "M", default_value_t = 512)]
     pub mem: u32,
@@ -122,6 +125,9 @@ pub struct Test {
     /// Only on these kernels
     #[arg(long, value_name = "NAME")]
     pub kernel: Vec<String>,
+    /// RDMA driver instead of usb4_rxe: see 'tests/lab/run --help'
+    #[arg(long, value_name = "DRIVER")]
+    pub rdma: Option<String>,
     /// Run all of them so many times
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub repeat: u32,

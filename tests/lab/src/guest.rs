@@ -38,6 +38,8 @@ pub struct Machine {
     pub sockets: PathBuf,
     /// Guests run a shell on their second serial port instead of a script.
     pub interactive: bool,
+    /// RDMA driver under test, by name.
+    pub rdma: String,
     /// More words for the kernel command line.
     pub append: String,
 }
@@ -138,9 +140,10 @@ fn arguments(
 ) -> Vec<String> {
     let kernel = &machine.kernel;
     let append = format!(
-        "console=ttyS0 panic=-1 {EMULATION} lab.host={host} lab.hosts={} lab.kernel={} lab.boot={boot} lab.shell={} {}",
+        "console=ttyS0 panic=-1 {EMULATION} lab.host={host} lab.hosts={} lab.kernel={} lab.boot={boot} lab.rdma={} lab.shell={} {}",
         machine.hosts,
         kernel.name,
+        machine.rdma,
         u8::from(machine.interactive),
         machine.append
     );

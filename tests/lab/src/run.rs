@@ -89,6 +89,7 @@ pub fn prepare(
         shared,
         sockets: sockets.path().to_owned(),
         interactive,
+        rdma: setting.rdma.clone(),
         append: setting.append.clone(),
     };
     Ok((

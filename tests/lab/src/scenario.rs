@@ -64,8 +64,11 @@ impl Scenario {
     }
 
     /// The command line that runs it on a kernel, the way a person would type it.
-    fn command(&self, kernel: &str) -> Vec<String> {
+    fn command(&self, kernel: &str, rdma: Option<&str>) -> Vec<String> {
         let mut words = vec!["run".to_owned(), "--kernel".to_owned(), kernel.to_owned()];
+        if let Some(driver) = rdma {
+            words.extend(["--rdma".to_owned(), driver.to_owned()]);
+        }
         words.extend(self.options.iter().cloned());
         words.push("--script".to_owned());
         let path = self.path.strip_prefix(checkout()).unwrap_or(&self.path);
@@ -73,8 +76,8 @@ impl Scenario {
         words
     }
 
-    fn options(&self, kernel: &str) -> Result<Run> {
-        let mut words = self.command(kernel);
+    fn options(&self, kernel: &str, rdma: Option<&str>) -> Result<Run> {
+        let mut words = self.command(kernel, rdma);
         if let Some(path) = words.last_mut() {
             *path = self.path.display().to_string();
         }
@@ -119,6 +122,7 @@ fn all_scenarios() -> Result<Vec<Scenario>> {
 
 /// Runs the chosen scenarios one after the other and closes with `N passed, N failed`.
 pub fn test(cache: &Cache, options: &Test) -> Result<ExitCode> {
+    let rdma = options.rdma.as_deref();
     let mut chosen = all_scenarios()?;
     if !options.names.is_empty() {
         chosen.retain(|scenario| {
@@ -166,7 +170,7 @@ pub fn test(cache: &Cache, options: &Test) -> Result<ExitCode> {
             number + 1
         );
         let start = Instant::now();
-        let outcome = run(cache, &scenario.options(kernel)?);
+        let outcome = run(cache, &scenario.options(kernel, rdma)?);
         let (passed, figures) = match &outcome {
             Ok(verdict) => {
                 let figures: Vec<String> = verdict
@@ -187,7 +191,10 @@ pub fn test(cache: &Cache, options: &Test) -> Result<ExitCode> {
         println!("{line}");
         lines.push(line);
         if !passed {
-            failed.push(format!("tests/lab/{}", scenario.command(kernel).join(" ")));
+            failed.push(format!(
+                "tests/lab/{}",
+                scenario.command(kernel, rdma).join(" ")
+            ));
         }
     }
     println!("==== scenarios");
@@ -221,7 +228,7 @@ mod tests {
             ["--hosts", "3", "--fault", "0 corrupt=1%"]
         );
         assert_eq!(scenario.kernels, Some(vec!["7.3".to_owned()]));
-        let options = scenario.options("7.3").unwrap();
+        let options = scenario.options("7.3", None).unwrap();
         assert_eq!(
             (options.setting.hosts, options.setting.fault),
             (3, vec!["0 corrupt=1%".to_owned()])
@@ -247,7 +254,7 @@ mod tests {
     #[test]
     fn a_wrong_header_names_the_file() {
         let scenario = Scenario::parse(Path::new("/x/typo.sh"), "# lab: --host 3\n");
-        assert!(format!("{:#}", scenario.options("7.2").unwrap_err()).contains("typo.sh"));
+        assert!(format!("{:#}", scenario.options("7.2", None).unwrap_err()).contains("typo.sh"));
     }
 
     #[test]
@@ -255,7 +262,7 @@ mod tests {
         let scenarios = all_scenarios().unwrap();
         assert!(!scenarios.is_empty());
         for scenario in scenarios {
-            scenario.options("7.2").unwrap();
+            scenario.options("7.2", None).unwrap();
         }
     }
 }

@@ -1,0 +1,70 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+# The module loads and unloads 20 times, with users coming and going: it stays while somebody holds a device open, the users do not
+# notice the attempt, and it goes as soon as they have gone, by every way out.
+# lab: --hosts 1 --rails 0 --smp 2 --timeout 500
+. /checkout/tests/lab/guest/rdma.sh
+. /checkout/tests/lab/guest/users.sh
+
+# Two to four users of the kinds that round would have.
+start_users() {
+	local user
+	users=()
+	for ((user = $1 * 3; user < $1 * 3 + 2 + $1 % 3; user++)); do
+		users_start "$user"
+		users+=("$user")
+	done
+}
+
+end_users() {
+	local user
+	for user in "${users[@]}"; do
+		users_end "$user"
+	done
+}
+
+gone() { [ ! -e "/sys/module/$rdma_module" ] && [ ! -e "/sys/class/infiniband/$rdma_dev" ]; }
+export -f gone
+export rdma_module rdma_dev
+
+for round in $(seq "${1-20}"); do
+	start=$SECONDS
+	rdma_load
+	ip link show "$rdma_net" >/dev/null 2>&1 || rdma_net_up
+	rdma_link_up
+	start_users "$round"
+	sleep "0.$((RANDOM % 10))"
+	! rmmod "$rdma_module" 2>/dev/null || fail "round $round: rmmod took the module away from its users"
+	for user in "${users[@]}"; do
+		users_alive "$user" || fail "round $round: user $user ended: $(tail -n 3 "/tmp/user.$user".*)"
+	done
+	way=$((round % 4))
+	case $way in
+	0) # users first, then one step at a time
+		end_users
+		rdma_down
+		;;
+	1) # users first, then all at once
+		end_users
+		lab wait 20 rmmod "$rdma_module" || fail "round $round: rmmod"
+		;;
+	2) # the link goes while users are there, and has gone when they have
+		timeout 60 rdma link delete "$rdma_dev" &
+		delete=$!
+		sleep 0.5
+		end_users
+		wait "$delete" || fail "round $round: rdma link delete under users"
+		lab wait 20 rmmod "$rdma_module" || fail "round $round: rmmod"
+		;;
+	3) # the netdev goes while users are there
+		timeout 60 ip link delete "$rdma_net" &
+		delete=$!
+		sleep 0.5
+		end_users
+		wait "$delete" || fail "round $round: ip link delete under users"
+		lab wait 20 rmmod "$rdma_module" || fail "round $round: rmmod"
+		;;
+	esac
+	lab wait 20 bash -c gone || fail "round $round: $rdma_module or $rdma_dev is still there"
+	echo "round $round: ${#users[@]} users, way $way, $((SECONDS - start)) s"
+done
