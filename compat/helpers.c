@@ -495,14 +495,9 @@ void usb4_rxe_drop(struct sk_buff *skb, struct net_device *dev)
 	dev_kfree_skb_any(skb);
 }
 
-unsigned int usb4_rxe_cpus(void)
+bool usb4_rxe_netdev_is_registered(const struct net_device *dev)
 {
-	return nr_cpu_ids;
-}
-
-unsigned int usb4_rxe_this_cpu(void)
-{
-	return raw_smp_processor_id();
+	return dev->reg_state == NETREG_REGISTERED;
 }
 
 void usb4_rxe_device_get(struct ib_device *ib)
@@ -513,6 +508,11 @@ void usb4_rxe_device_get(struct ib_device *ib)
 void usb4_rxe_device_put(struct ib_device *ib)
 {
 	put_device(&ib->dev);
+}
+
+void rust_helper_ib_mark_name_assigned_by_user(struct ib_device *ib)
+{
+	ib_mark_name_assigned_by_user(ib);
 }
 
 enum ib_port_state rust_helper_ib_get_curr_port_state(struct net_device *dev)

@@ -22,6 +22,7 @@ use kernel::prelude::*;
 mod rxe;
 #[allow(dead_code, unused_imports)]
 mod usb4;
+mod verbs;
 
 module! {
     type: Usb4Rxe,
@@ -32,14 +33,17 @@ module! {
     alias: ["rdma-link-usb4_rxe", "rtnl-link-usb4eth"],
 }
 
-/// The loaded module. Fields are dropped in their order.
-struct Usb4Rxe;
+/// The loaded module.
+struct Usb4Rxe {
+    _subsystem: verbs::link::Subsystem,
+}
 
 impl kernel::Module for Usb4Rxe {
     fn init(_module: &'static ThisModule) -> Result<Self> {
         check_layout()?;
-        pr_info!("loaded\n");
-        Ok(Self)
+        Ok(Self {
+            _subsystem: verbs::link::Subsystem::register()?,
+        })
     }
 }
 

@@ -235,7 +235,7 @@ impl Link for Env<'_> {
 impl Notices for Env<'_> {
     #[inline]
     fn count(&mut self, event: Event) {
-        self.qp.device().count(event);
+        self.qp.device().count(self.bh, event);
     }
 
     fn notify(&mut self, event: AsyncEvent) {

@@ -5,7 +5,8 @@
 //! ```text
 //!   user space, kernel users                      docs/dataflow.md follows the data,
 //!      |  verbs                                   docs/locking.md the locks
-//!   device  port  stats  link                     the device, its port, how it comes and goes
+//!   ops query port stats pma                      the device's table of verbs, attributes, counters
+//!   link device                                   how devices come and go, what their objects share
 //!   context pd cq srq qp ah mcast mr mw           one file per object
 //!      |                  |
 //!   queue mmap udata      keys table umem pages   memory shared with users, memory of users
@@ -23,6 +24,7 @@ pub mod device;
 pub mod env;
 pub mod kernel_wr;
 pub mod keys;
+pub mod limits;
 pub mod link;
 pub mod lock;
 pub mod loopback;
@@ -32,10 +34,13 @@ pub mod mr;
 pub mod mw;
 pub mod numbers;
 pub mod object;
+pub mod ops;
 pub mod pages;
 pub mod pd;
+pub mod pma;
 pub mod port;
 pub mod qp;
+pub mod query;
 pub mod queue;
 pub mod schedule;
 pub mod srq;
@@ -44,6 +49,7 @@ pub mod table;
 pub mod timer;
 pub mod udata;
 pub mod umem;
+mod work;
 
 use kernel::prelude::*;
 

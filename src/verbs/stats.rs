@@ -2,12 +2,16 @@
 
 //! Counters: what `rdma statistic` shows, with upstream rxe's names.
 //!
-//! Every CPU counts for itself; reading adds up.
+//! Every CPU counts for itself, without atomic operations; reading adds up.
 
+use core::ptr;
+
+use kernel::ffi;
 use kernel::prelude::*;
 use kernel::sync::atomic::{ordering, Atomic};
 
 use super::device::Device;
+use super::lock::Bh;
 use super::Shared;
 use crate::rxe::events::{Counter, Event};
 
@@ -24,11 +28,15 @@ pub struct Counters {
 
 impl Counters {
     /// All zero.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
     pub fn new() -> Result<Self> {
-        // SAFETY: Has no requirements.
-        let cpus = unsafe { compat::usb4_rxe_cpus() } as usize;
-        let mut slots = KVVec::with_capacity(cpus.max(1), GFP_KERNEL)?;
-        for _ in 0..cpus.max(1) {
+        // SAFETY: Set at boot, for good.
+        let cpus = unsafe { compat::nr_cpu_ids } as usize;
+        let mut slots = KVVec::with_capacity(cpus, GFP_KERNEL)?;
+        for _ in 0..cpus {
             slots.push(Slot([const { Atomic::new(0) }; COUNTERS]), GFP_KERNEL)?;
         }
         Ok(Self { slots })
@@ -36,45 +44,39 @@ impl Counters {
 
     /// Adds to a counter.
     #[inline]
-    pub fn add(&self, counter: Counter, amount: u32) {
-        // SAFETY: Has no requirements; a number that is stale at once only costs a cache miss.
-        let cpu = unsafe { compat::usb4_rxe_this_cpu() } as usize;
-        if let Some(slot) = self.slots.get(cpu) {
-            if let Some(value) = slot.0.get(counter as usize) {
-                value.fetch_add(u64::from(amount), ordering::Relaxed);
-            }
+    pub fn add(&self, _bh: &Bh, counter: Counter, amount: u32) {
+        // SAFETY: Has no requirements.
+        let cpu = unsafe { compat::raw_smp_processor_id() } as usize;
+        let slot = self.slots.get(cpu);
+        if let Some(value) = slot.and_then(|slot| slot.0.get(counter as usize)) {
+            // With softirqs off nobody else runs here who would write this CPU's counters.
+            let sum = value.load(ordering::Relaxed).wrapping_add(amount.into());
+            value.store(sum, ordering::Relaxed);
         }
     }
 
     /// Counts an event of the engine.
     #[inline]
-    pub fn count(&self, event: Event) {
+    pub fn count(&self, bh: &Bh, event: Event) {
         let (once, bytes) = event.counts();
         if let Some(counter) = once {
-            self.add(counter, 1);
+            self.add(bh, counter, 1);
         }
         if let Some((counter, amount)) = bytes {
-            self.add(counter, amount);
+            self.add(bh, counter, amount);
         }
     }
 
-    fn sum(&self, counter: Counter) -> u64 {
-        self.slots.iter().fold(0u64, |sum, slot| {
+    /// What a counter has come to.
+    pub fn sum(&self, counter: Counter) -> u64 {
+        self.slots.iter().fold(0, |sum: u64, slot| {
             let value = slot.0.get(counter as usize);
             sum.wrapping_add(value.map_or(0, |value| value.load(ordering::Relaxed)))
         })
     }
 }
 
-// A counter's number is its place in `Counter::ALL`.
-const _: () = {
-    let mut i = 0;
-    while i < COUNTERS {
-        assert!(Counter::ALL[i].0 as usize == i);
-        i += 1;
-    }
-};
-
+/// The counters as the core describes them, in the order of [`Counter::ALL`].
 macro_rules! descriptions {
     ($($name:literal)*) => {
         [$(compat::rdma_stat_desc {
@@ -84,13 +86,21 @@ macro_rules! descriptions {
     };
 }
 
-/// The names, as C strings; checked against [`Counter::ALL`] below.
 static DESCRIPTIONS: Shared<[compat::rdma_stat_desc; COUNTERS]> = Shared(descriptions! {
     c"sent_pkts" c"rcvd_pkts" c"duplicate_request" c"out_of_seq_request" c"rcvd_rnr_err"
     c"send_rnr_err" c"rcvd_seq_err" c"ack_deferred" c"retry_exceeded_err"
     c"retry_rnr_exceeded_err" c"completer_retry_err" c"send_err" c"link_downed" c"rdma_sends"
     c"rdma_recvs" c"sent_bytes" c"rcvd_bytes"
 });
+
+// A counter's number is its place in `Counter::ALL`.
+const _: () = {
+    let mut at = 0;
+    while at < COUNTERS {
+        assert!(Counter::ALL[at].0 as usize == at);
+        at += 1;
+    }
+};
 
 /// `ib_device_ops.alloc_hw_port_stats`
 ///
@@ -101,12 +111,13 @@ pub unsafe extern "C" fn alloc_hw_port_stats(
     _ib: *mut compat::ib_device,
     _port: u32,
 ) -> *mut compat::rdma_hw_stats {
-    // SAFETY: The descriptions are a static.
+    // SAFETY: The descriptions are a static of `COUNTERS` entries.
     unsafe {
         compat::rdma_alloc_hw_stats_struct(
             DESCRIPTIONS.0.as_ptr(),
-            COUNTERS as _,
-            compat::RDMA_HW_STATS_DEFAULT_LIFESPAN as _,
+            // A small constant.
+            COUNTERS as ffi::c_int,
+            compat::RDMA_HW_STATS_DEFAULT_LIFESPAN as ffi::c_ulong,
         )
     }
 }
@@ -120,19 +131,21 @@ pub unsafe extern "C" fn get_hw_stats(
     ib: *mut compat::ib_device,
     stats: *mut compat::rdma_hw_stats,
     port: u32,
-    _index: kernel::ffi::c_int,
-) -> kernel::ffi::c_int {
+    _index: ffi::c_int,
+) -> ffi::c_int {
     if port == 0 || stats.is_null() {
         return EINVAL.to_errno();
     }
-    // SAFETY: The device is ours and registered; `stats` was made by `alloc_hw_port_stats`, so it
-    // has `COUNTERS` values.
-    unsafe {
-        let device = Device::from_ib(ib);
-        let values = (*stats).value.as_mut_ptr();
-        for (at, (counter, _)) in Counter::ALL.iter().enumerate() {
-            *values.add(at) = device.counters.sum(*counter);
+    // SAFETY: The device is ours.
+    let device = unsafe { Device::from_ib(ib) };
+    for (at, (counter, _)) in Counter::ALL.iter().enumerate() {
+        // SAFETY: `stats` comes from `alloc_hw_port_stats`, so it has `COUNTERS` values behind it;
+        // the core lets nobody else write them meanwhile.
+        unsafe {
+            let values = (&raw mut (*stats).value).cast::<u64>();
+            ptr::write(values.add(at), device.counters.sum(*counter));
         }
     }
-    COUNTERS as _
+    // A small constant.
+    COUNTERS as ffi::c_int
 }

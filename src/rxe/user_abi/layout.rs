@@ -13,7 +13,6 @@
 use core::mem::{offset_of, size_of};
 
 use zerocopy::byteorder::native_endian::{U16, U32, U64};
-use zerocopy::{Immutable, IntoBytes};
 use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// The front of a queue. Producer and consumer have cache lines of their own.
@@ -192,7 +191,10 @@ pub const SGE_BYTES: usize = size_of::<crate::rxe::wqe::Sge>();
 pub const WC_BYTES: usize = size_of::<UserWc>();
 
 /// A structure as bytes.
-pub(super) fn bytes_of<T: IntoBytes + Immutable, const N: usize>(value: &T) -> [u8; N] {
+pub(super) fn bytes_of<T, const N: usize>(value: &T) -> [u8; N]
+where
+    T: zerocopy::IntoBytes + zerocopy::Immutable,
+{
     const { assert!(size_of::<T>() == N) };
     let mut bytes = [0; N];
     bytes.copy_from_slice(value.as_bytes());
