@@ -58,12 +58,12 @@ fn a_million_packets_without_allocation() {
         requester.run(Time::ZERO, 4 * BATCH as u32, &mut *a);
         for frame in &a.frames[..a.count] {
             let headers = Headers::parse(&frame.head).expect("good");
-            responder.packet(Time::ZERO, &headers, &payload[..], &mut *b);
+            let _ = responder.packet(Time::ZERO, &headers, &payload[..], &mut *b);
             responder.run(Time::ZERO, 8, &mut *b);
         }
         for frame in &b.frames[..b.count] {
             let headers = Headers::parse(&frame.head).expect("good");
-            requester.packet(Time::ZERO, &headers, &[][..], &mut *a);
+            let _ = requester.packet(Time::ZERO, &headers, &[][..], &mut *a);
         }
     }
     let after = ALLOCATIONS.get();

@@ -96,7 +96,8 @@ impl Alone {
             shared: None,
             out: &mut self.out,
         };
-        self.qp
+        let _ = self
+            .qp
             .packet(Time::ZERO, &packet.headers, packet.payload, &mut view);
     }
 }

@@ -185,6 +185,13 @@ pub fn build(seed: u64, size: Size) -> Scenario {
     let link = || Direction::new(faults, delay, gbps);
     let mut world = World::new([link(), link()], seed);
     world.busy = rng.chance(200);
+    if rng.chance(150) {
+        // On-demand paging: now and then memory is not there at first.
+        for host in &mut world.hosts {
+            host.objects.absent = 1 + rng.below(300);
+            host.objects.absent_seed = rng.next();
+        }
+    }
     let pairs = 1 + rng.below(3) as usize;
     let mut scenario = Scenario {
         world,

@@ -40,6 +40,10 @@ pub struct Objects {
     pub flushes: Vec<Feth>,
     /// Atomics fail, as when a page cannot be had.
     pub no_atomics: bool,
+    /// How often memory is not there at first, in 1/1000 of all accesses; and a seed.
+    pub absent: u64,
+    /// State of the random numbers that decide it.
+    pub absent_seed: u64,
 }
 
 impl Objects {
@@ -162,12 +166,22 @@ impl Objects {
     }
 
     fn slice(&mut self, region: usize, at: u64, len: usize) -> Result<&mut [u8], Fault> {
+        if self.absent != 0 {
+            // Knuth's generator; its high bits are good enough.
+            self.absent_seed = self
+                .absent_seed
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            if (self.absent_seed >> 33) % 1000 < self.absent {
+                return Err(Fault::Absent);
+            }
+        }
         let Object::Region(region, bytes) = &mut self.objects[region] else {
-            return Err(Fault);
+            return Err(Fault::Gone);
         };
-        let start = usize::try_from(at.wrapping_sub(region.iova)).map_err(|_| Fault)?;
-        let end = start.checked_add(len).ok_or(Fault)?;
-        bytes.get_mut(start..end).ok_or(Fault)
+        let start = usize::try_from(at.wrapping_sub(region.iova)).map_err(|_| Fault::Gone)?;
+        let end = start.checked_add(len).ok_or(Fault::Gone)?;
+        bytes.get_mut(start..end).ok_or(Fault::Gone)
     }
 
     fn find(&self, key: u32) -> Option<(usize, Facts)> {
@@ -355,7 +369,7 @@ impl Memory for View<'_> {
     fn atomic(&mut self, region: &usize, at: u64, op: AtomicOp) -> Result<u64, Fault> {
         assert_eq!(at % 8, 0, "the engine checks alignment");
         if self.objects.no_atomics {
-            return Err(Fault);
+            return Err(Fault::Gone);
         }
         let place = self.objects.slice(*region, at, 8)?;
         let before = u64::from_ne_bytes(place.try_into().expect("eight bytes"));
@@ -371,7 +385,7 @@ impl Memory for View<'_> {
     fn store_atomic(&mut self, region: &usize, at: u64, bytes: [u8; 8]) -> Result<(), Fault> {
         assert_eq!(at % 8, 0, "the engine checks alignment");
         if self.objects.no_atomics {
-            return Err(Fault);
+            return Err(Fault::Gone);
         }
         self.objects.slice(*region, at, 8)?.copy_from_slice(&bytes);
         Ok(())

@@ -42,7 +42,7 @@ pub use state::{Permits, State, Work, PERMITS};
 
 use super::env::Env;
 use super::events::{AsyncEvent, Event};
-use super::inbound::admit;
+use super::inbound::{admit, Taken};
 use super::mtu::Mtu;
 use super::opcode::Direction;
 use super::psn::Psn;
@@ -205,24 +205,21 @@ impl<S: Storage> Qp<S> {
         headers: &Headers,
         payload: &E::Payload,
         env: &mut E,
-    ) {
+    ) -> Taken {
         let direction = match admit(headers, &self.attr, self.state) {
             Ok(direction) => direction,
             Err(reason) => {
                 env.count(Event::Dropped(reason));
-                return;
+                return Taken::Done;
             }
         };
-        env.count(Event::Received {
-            bytes: wire_bytes(headers.packet_len()),
-        });
         let Parts {
             slots,
             send_room,
             recv_room,
             resources,
         } = self.storage.parts();
-        match direction {
+        let taken = match direction {
             Direction::Request => {
                 if self.state == State::Rtr && !self.established {
                     env.notify(AsyncEvent::CommunicationEstablished);
@@ -235,20 +232,28 @@ impl<S: Storage> Qp<S> {
                 let taken = self
                     .responder
                     .request(&mut room, &self.attr, headers, payload, env);
-                if taken.is_err() {
+                taken.unwrap_or_else(|_| {
                     self.fail_all();
-                }
+                    Taken::Done
+                })
             }
             Direction::Response => {
                 let mut window = Window::new(slots, send_room, self.shape);
                 let taken =
                     self.requester
                         .response(&mut window, &self.attr, now, headers, payload, env);
-                if let Err(failure) = taken {
+                taken.unwrap_or_else(|failure| {
                     self.fail_sends(failure, env);
-                }
+                    Taken::Done
+                })
             }
+        };
+        if taken == Taken::Done {
+            env.count(Event::Received {
+                bytes: wire_bytes(headers.packet_len()),
+            });
         }
+        taken
     }
 
     /// The rail is sure that a packet between the two hosts was lost, in either direction.

@@ -8,7 +8,7 @@ use zerocopy::IntoBytes;
 use super::segment::{may_solicit, Segment};
 use super::slot::Window;
 use crate::rxe::access::Rights;
-use crate::rxe::env::{Busy, Env};
+use crate::rxe::env::{Busy, Env, Fault};
 use crate::rxe::error::Failure;
 use crate::rxe::events::Event;
 use crate::rxe::qp::Attr;
@@ -18,6 +18,7 @@ use crate::rxe::wqe::{Data, SendOp};
 
 /// Why a packet was not sent.
 pub(super) enum SendError {
+    /// The link has no room, or memory to send is not there now.
     Busy,
     Failed(Failure),
 }
@@ -67,11 +68,16 @@ pub(super) fn transmit<E: Env>(
         }
         Data::Gather(_) => {
             for piece in Pieces::new(window.pieces(number), segment.offset, segment.len) {
-                let appended = sge::resolve(env, attr.identity(), &piece, Rights::NONE)
-                    .is_ok_and(|(region, at)| env.append(&region, at, piece.len as usize).is_ok());
-                if !appended {
+                let appended = match sge::resolve(env, attr.identity(), &piece, Rights::NONE) {
+                    Ok((region, at)) => env.append(&region, at, piece.len as usize),
+                    Err(_) => Err(Fault::Gone),
+                };
+                if let Err(fault) = appended {
                     env.abort();
-                    return Err(SendError::Failed(Failure::RequestProtection));
+                    return Err(match fault {
+                        Fault::Gone => SendError::Failed(Failure::RequestProtection),
+                        Fault::Absent => SendError::Busy,
+                    });
                 }
             }
         }

@@ -8,7 +8,7 @@ use super::resource::Full;
 use super::{Incoming, Message, Responder, Room};
 use crate::rxe::access::Rights;
 use crate::rxe::cqe::{WcOpcode, WcStatus};
-use crate::rxe::env::{AtomicOp, Env};
+use crate::rxe::env::{AtomicOp, Env, Fault};
 use crate::rxe::error::Failure;
 use crate::rxe::events::Event;
 use crate::rxe::qp::Attr;
@@ -23,11 +23,22 @@ pub(super) enum Reject {
     NotReady,
     /// There is no room to remember the answer now.
     NoRoom,
+    /// Memory it needs is not there now. Nothing of it counts: the same packet comes again.
+    Absent,
 }
 
 impl From<Failure> for Reject {
     fn from(failure: Failure) -> Self {
         Self::Failure(failure)
+    }
+}
+
+impl From<Fault> for Reject {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Gone => Self::Failure(Failure::RemoteAccess),
+            Fault::Absent => Self::Absent,
+        }
     }
 }
 
@@ -208,8 +219,7 @@ impl Responder {
         // C9-88: a write of nothing needs no key.
         if total != 0 {
             let (region, at) = remote(env, attr, rkey, Rights::REMOTE_WRITE, va, left)?;
-            env.store(&region, at, incoming.payload, 0..incoming.len as usize)
-                .map_err(|_| Failure::RemoteAccess)?;
+            env.store(&region, at, incoming.payload, 0..incoming.len as usize)?;
         }
         if !ends {
             self.message = Message::Write {

@@ -66,9 +66,7 @@ impl Responder {
         }
         // An atomic happens once: not without a place for its answer.
         self.ring.has_room(room.resources)?;
-        let original = env
-            .atomic(&region, at, op)
-            .map_err(|_| Failure::RemoteAccess)?;
+        let original = env.atomic(&region, at, op)?;
         let answer = Answer::Atomic { original };
         self.owe(room, incoming, answer, 1, Owed::EMPTY)
     }
@@ -94,8 +92,7 @@ impl Responder {
             return Err(Failure::Misaligned.into());
         }
         self.ring.has_room(room.resources)?;
-        env.store_atomic(&region, at, data)
-            .map_err(|_| Failure::RemoteAccess)?;
+        env.store_atomic(&region, at, data)?;
         self.owe(room, incoming, Answer::AtomicWrite, 1, Owed::EMPTY)
     }
 
@@ -122,8 +119,7 @@ impl Responder {
             }
             Selectivity::Region => (whole_region(env, attr, reth.rkey, rights)?, None),
         };
-        env.flush(&region, range, *feth)
-            .map_err(|_| Failure::RemoteAccess)?;
+        env.flush(&region, range, *feth)?;
         self.msn = self.msn.next();
         self.say_flushed(incoming.psn());
         Ok(())

@@ -38,6 +38,7 @@ pub use resource::{Answer, Resource};
 use super::env::Env;
 use super::error::Failure;
 use super::events::Event;
+use super::inbound::Taken;
 use super::opcode::{Kind, Position};
 use super::psn::{Msn, Psn};
 use super::qp::{Attr, QpType};
@@ -161,7 +162,7 @@ impl Responder {
         headers: &Headers,
         payload: &E::Payload,
         env: &mut E,
-    ) -> Result<(), Failure> {
+    ) -> Result<Taken, Failure> {
         let incoming = Incoming {
             headers,
             payload,
@@ -181,12 +182,12 @@ impl Responder {
         attr: &Attr,
         incoming: &Incoming<'_, E::Payload>,
         env: &mut E,
-    ) -> Result<(), Failure> {
+    ) -> Result<Taken, Failure> {
         let psn = incoming.psn();
         let distance = psn.distance(self.expected);
         if distance > 0 {
             self.ahead(psn, incoming.headers.repr.bth.ack_request, env);
-            return Ok(());
+            return Ok(Taken::Done);
         }
         if distance < 0 {
             env.count(Event::DuplicateRequest(psn));
@@ -194,7 +195,7 @@ impl Responder {
                 self.say_missing();
             }
             self.duplicate(room, attr, incoming, env);
-            return Ok(());
+            return Ok(Taken::Done);
         }
         self.told = Told::Nothing;
         self.last_refused = None;
@@ -209,7 +210,8 @@ impl Responder {
             }
         }
         match self.in_sequence(room, attr, incoming, env) {
-            Ok(()) => Ok(()),
+            Ok(()) => Ok(Taken::Done),
+            Err(Reject::Absent) => Ok(Taken::Again),
             Err(Reject::Failure(failure)) => {
                 self.fail(failure, psn, attr, env);
                 Err(failure)
@@ -218,13 +220,13 @@ impl Responder {
                 env.count(Event::RnrNakSent(psn));
                 self.told = Told::NotReady;
                 self.say(psn, Syndrome::RnrNak(attr.min_rnr_timer));
-                Ok(())
+                Ok(Taken::Done)
             }
             Err(Reject::NoRoom) => {
                 // As if it had been lost: it will be accepted when the answers before it are out.
                 self.told = Told::Missing;
                 self.say(psn, Syndrome::Nak(Nak::PsnSequence));
-                Ok(())
+                Ok(Taken::Done)
             }
         }
     }

@@ -8,6 +8,7 @@ use crate::rxe::cqe::WcOpcode;
 use crate::rxe::env::Env;
 use crate::rxe::error::{Failure, Scope};
 use crate::rxe::events::{Drop, Event};
+use crate::rxe::inbound::Taken;
 use crate::rxe::qp::Attr;
 use crate::rxe::wire::{Body, Ud};
 
@@ -19,7 +20,7 @@ impl Responder {
         attr: &Attr,
         incoming: &Incoming<'_, E::Payload>,
         env: &mut E,
-    ) -> Result<(), Failure> {
+    ) -> Result<Taken, Failure> {
         let facts = incoming.headers.opcode().facts();
         let psn = incoming.psn();
         let whole = if facts.position.starts() {
@@ -37,7 +38,11 @@ impl Responder {
                     if facts.position.ends() {
                         self.msn = self.msn.next();
                     }
-                    return Ok(());
+                    return Ok(Taken::Done);
+                }
+                Err(Reject::Absent) => {
+                    self.expected = psn;
+                    return Ok(Taken::Again);
                 }
                 Err(Reject::Failure(failure))
                     if failure.consequence().scope == Scope::QueuePair =>
@@ -51,7 +56,7 @@ impl Responder {
         self.abandon();
         self.dropping = true;
         env.count(Event::Dropped(Drop::Unreliable));
-        Ok(())
+        Ok(Taken::Done)
     }
 
     /// Forgets the message under way and keeps its receive request.
@@ -68,12 +73,13 @@ impl Responder {
         attr: &Attr,
         incoming: &Incoming<'_, E::Payload>,
         env: &mut E,
-    ) -> Result<(), Failure> {
+    ) -> Result<Taken, Failure> {
         let Body::Ud(ud) = &incoming.headers.repr.body else {
-            return Ok(());
+            return Ok(Taken::Done);
         };
         match self.take_datagram(room, attr, incoming, ud, env) {
-            Ok(()) => Ok(()),
+            Ok(()) => Ok(Taken::Done),
+            Err(Reject::Absent) => Ok(Taken::Again),
             Err(Reject::Failure(failure)) if failure.consequence().scope == Scope::QueuePair => {
                 self.fail(failure, incoming.psn(), attr, env);
                 Err(failure)
@@ -81,7 +87,7 @@ impl Responder {
             Err(Reject::Failure(_) | Reject::NotReady | Reject::NoRoom) => {
                 self.abandon();
                 env.count(Event::Dropped(Drop::Unreliable));
-                Ok(())
+                Ok(Taken::Done)
             }
         }
     }
