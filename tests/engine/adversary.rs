@@ -529,3 +529,23 @@ fn a_drain_ends_with_the_last_answer_and_not_before() {
     assert!(!alone.qp.is_draining());
     assert_eq!(alone.queues.events, [AsyncEvent::SendQueueDrained]);
 }
+
+#[test]
+fn answers_leave_in_the_order_of_the_questions() {
+    let mut alone = responder();
+    let whole = alone.reth(0, 1000);
+    let small = alone.reth(0, 8);
+    let feth = Feth {
+        global: true,
+        ..Feth::default()
+    };
+    alone.hear(0, true, Rc::ReadRequest(whole), &[]);
+    let write = Rc::Write(Write::Only(small, None));
+    alone.hear(4, true, write, &[1; 8]);
+    alone.hear(5, true, Rc::Flush(feth, small), &[]);
+    alone.hear(6, true, Rc::ReadRequest(small), &[]);
+    alone.hear(7, true, write, &[1; 8]);
+    let psns: Vec<_> = alone.says().iter().map(|(psn, _)| *psn).collect();
+    // The ACK of 4 is contained in those that follow it.
+    assert_eq!(psns, [0, 1, 2, 3, 5, 6, 7]);
+}
