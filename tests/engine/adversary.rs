@@ -4,15 +4,16 @@
 //! and questions that are asked twice, in part, or wrongly.
 
 use usb4_rxe::host::HostCrc32;
-use usb4_rxe::rxe::access::mr;
+use usb4_rxe::rxe::access::{mr, Rights};
 use usb4_rxe::rxe::cqe::WcStatus;
+use usb4_rxe::rxe::events::AsyncEvent;
 use usb4_rxe::rxe::mtu::Mtu;
 use usb4_rxe::rxe::psn::{Msn, Psn};
-use usb4_rxe::rxe::qp::{QpType, State};
+use usb4_rxe::rxe::qp::{Change, QpType, State};
 use usb4_rxe::rxe::qpn::Qpn;
 use usb4_rxe::rxe::wire::{
-    Aeth, AtomicEth, AtomicWriteData, Body, Bth, Headers, Imm, Nak, Rc, RcTail, ReadResponse, Reth,
-    Send, Syndrome, Write,
+    Aeth, AtomicEth, AtomicWriteData, Body, Bth, Feth, Headers, Imm, Nak, Rc, RcTail, ReadResponse,
+    Reth, Send, Syndrome, Write,
 };
 use usb4_rxe::rxe::wqe::{Datagram, Remote, SendOp, SendTail, Sge};
 
@@ -426,4 +427,125 @@ fn a_local_invalidate_waits_for_everything_before_it() {
     assert_eq!(alone.region().state, mr::State::Free);
     let ends: Vec<_> = alone.queues.scq.iter().map(|cqe| cqe.status).collect();
     assert_eq!(ends, [WcStatus::Success; 2]);
+}
+
+/// The key would permit it, the queue pair does not.
+#[test]
+fn a_queue_pair_permits_only_what_it_was_told_to() {
+    let all = [
+        Rights::REMOTE_READ,
+        Rights::REMOTE_WRITE,
+        Rights::REMOTE_ATOMIC,
+        Rights::FLUSH_GLOBAL,
+    ];
+    for granted in all {
+        let template = responder();
+        let reth = template.reth(8, 8);
+        let eth = AtomicEth {
+            va: BASE + 8,
+            rkey: template.key,
+            swap_add: 1,
+            compare: 0,
+        };
+        let feth = Feth {
+            global: true,
+            ..Feth::default()
+        };
+        let requests: [(Rc, &[u8], Rights); 6] = [
+            (Rc::ReadRequest(reth), &[], Rights::REMOTE_READ),
+            (
+                Rc::Write(Write::Only(reth, None)),
+                &[1; 8],
+                Rights::REMOTE_WRITE,
+            ),
+            (
+                Rc::AtomicWrite(reth, AtomicWriteData([1; 8])),
+                &[],
+                Rights::REMOTE_WRITE,
+            ),
+            (Rc::FetchAdd(eth), &[], Rights::REMOTE_ATOMIC),
+            (Rc::CompareSwap(eth), &[], Rights::REMOTE_ATOMIC),
+            (Rc::Flush(feth, reth), &[], Rights::FLUSH_GLOBAL),
+        ];
+        for (body, payload, needed) in requests {
+            let mut alone = responder();
+            let change = Change {
+                rights: Some(granted),
+                ..Change::default()
+            };
+            alone.qp.modify(&change).expect("RTS to RTS");
+            alone.hear(0, true, body, payload);
+            let refused = Rc::Ack(Aeth {
+                syndrome: Syndrome::Nak(Nak::InvalidRequest),
+                msn: Msn::ZERO,
+            });
+            let says = alone.says();
+            assert_eq!(
+                says == [(0, refused)],
+                granted != needed,
+                "{body:?} {says:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_read_ends_where_its_right_does() {
+    let mut alone = responder();
+    let whole = alone.reth(0, 1000);
+    alone.out.room = Some(2);
+    alone.hear(0, true, Rc::ReadRequest(whole), &[]);
+    assert_eq!(alone.says().len(), 2);
+    // Registered anew under the same key, for writing only.
+    alone.region().rights = Rights::REMOTE_WRITE;
+    alone.out.room = None;
+    assert_eq!(alone.verdicts(), [(2, GONE)]);
+    assert_eq!(alone.qp.state(), State::Err);
+}
+
+#[test]
+fn a_drain_ends_with_the_last_answer_and_not_before() {
+    let mut alone = responder();
+    let remote = Remote::default();
+    alone.post(SendOp::Write { remote, imm: None }, 0, 300);
+    assert_eq!(alone.run().len(), 2);
+    let drain = Change {
+        state: Some(State::Sqd),
+        ..Change::default()
+    };
+    alone.qp.modify(&drain).expect("RTS to SQD");
+    let ack = |alone: &mut Alone, psn| {
+        let aeth = Aeth {
+            syndrome: Syndrome::ACK,
+            msn: Msn::ZERO,
+        };
+        alone.hear(psn, false, Rc::Ack(aeth), &[]);
+        assert_eq!(alone.run().len(), 0);
+    };
+    assert_eq!(alone.run().len(), 0);
+    ack(&mut alone, 0);
+    assert!(alone.qp.is_draining() && alone.queues.events.is_empty());
+    ack(&mut alone, 1);
+    assert!(!alone.qp.is_draining());
+    assert_eq!(alone.queues.events, [AsyncEvent::SendQueueDrained]);
+}
+
+#[test]
+fn answers_leave_in_the_order_of_the_questions() {
+    let mut alone = responder();
+    let whole = alone.reth(0, 1000);
+    let small = alone.reth(0, 8);
+    let feth = Feth {
+        global: true,
+        ..Feth::default()
+    };
+    alone.hear(0, true, Rc::ReadRequest(whole), &[]);
+    let write = Rc::Write(Write::Only(small, None));
+    alone.hear(4, true, write, &[1; 8]);
+    alone.hear(5, true, Rc::Flush(feth, small), &[]);
+    alone.hear(6, true, Rc::ReadRequest(small), &[]);
+    alone.hear(7, true, write, &[1; 8]);
+    let psns: Vec<_> = alone.says().iter().map(|(psn, _)| *psn).collect();
+    // The ACK of 4 is contained in those that follow it.
+    assert_eq!(psns, [0, 1, 2, 3, 5, 6, 7]);
 }
