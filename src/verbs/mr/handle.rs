@@ -14,7 +14,7 @@
 //! So an invalidation that is done has no access under way. Regions that do not change need neither
 //! lock nor epoch: they go away by way of the table, after a grace period.
 
-use kernel::sync::barrier::smp_wmb;
+use compat::smp_wmb;
 
 use super::{Backing, Mr};
 use crate::rxe::env::{AtomicOp, Fault};

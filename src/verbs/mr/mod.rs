@@ -29,7 +29,6 @@ use super::pages::PageList;
 use super::umem::Pinned;
 use crate::rxe::access::mr::{Origin, Region, State};
 use crate::rxe::access::{AccessError, Facts, Identity, Pd, Rights};
-use crate::rxe::env::Fault;
 use crate::rxe::wqe::RegMr;
 use fast::Fast;
 

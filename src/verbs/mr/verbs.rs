@@ -4,12 +4,11 @@
 
 use core::ffi::c_int;
 
-use kernel::error::to_result;
 use kernel::prelude::*;
 use kernel::sync::{Arc, ArcBorrow};
 
 use super::{Backing, Fast, Mr};
-use crate::rxe::access::{self, Rights};
+use crate::rxe::access::Rights;
 use crate::verbs::device::{limits, Device};
 use crate::verbs::keys::Keyed;
 use crate::verbs::object::Object;
