@@ -394,6 +394,18 @@ void rust_helper_kfree_skb(struct sk_buff *skb)
 	kfree_skb(skb);
 }
 
+/* What Rust has under other names from kernel to kernel */
+
+void usb4_rxe_smp_wmb(void)
+{
+	smp_wmb();
+}
+
+struct module *usb4_rxe_this_module(void)
+{
+	return THIS_MODULE;
+}
+
 /* Ours */
 
 /* Tells the user of a queue pair about an event. */
