@@ -16,6 +16,7 @@
 //!   loopback schedule deliver timer               packets to this host, work left over
 //! ```
 
+mod abi;
 pub mod ah;
 pub mod context;
 pub mod cq;
