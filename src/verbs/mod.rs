@@ -35,6 +35,7 @@ pub mod mr;
 pub mod mw;
 pub mod numbers;
 pub mod object;
+pub mod odp;
 pub mod ops;
 pub mod pages;
 pub mod pd;
