@@ -39,5 +39,14 @@ unsafe impl<Storage> Zeroable for __BindgenBitfieldUnit<Storage> where Storage: 
 
 include!(concat!(env!("COMPAT_GENERATED"), "/bindings.rs"));
 
+/// Orders the stores before it before the stores behind it, for other CPUs.
+///
+/// `kernel::sync::barrier` has it in 7.2, and spells it differently in 7.3.
+#[inline]
+pub fn smp_wmb() {
+    // SAFETY: Has no requirements.
+    unsafe { usb4_rxe_smp_wmb() };
+}
+
 mod layout;
 pub use layout::check_layout;

@@ -7,6 +7,7 @@
 #include <linux/cpumask.h>
 #include <linux/etherdevice.h>
 #include <linux/hardirq.h>
+#include <linux/hmm.h>
 #include <linux/highmem.h>
 #include <linux/ioport.h>
 #include <linux/libnvdimm.h>
@@ -394,6 +395,18 @@ void rust_helper_kfree_skb(struct sk_buff *skb)
 	kfree_skb(skb);
 }
 
+/* What Rust has under other names from kernel to kernel */
+
+void usb4_rxe_smp_wmb(void)
+{
+	smp_wmb();
+}
+
+struct module *usb4_rxe_this_module(void)
+{
+	return THIS_MODULE;
+}
+
 /* Ours */
 
 /* Tells the user of a queue pair about an event. */
@@ -518,4 +531,112 @@ void rust_helper_ib_mark_name_assigned_by_user(struct ib_device *ib)
 enum ib_port_state rust_helper_ib_get_curr_port_state(struct net_device *dev)
 {
 	return ib_get_curr_port_state(dev);
+}
+
+/* Memory that is not pinned: its pages are known under the umem's mutex. */
+#ifdef CONFIG_INFINIBAND_ON_DEMAND_PAGING
+bool usb4_rxe_odp_is_supported(void)
+{
+	return true;
+}
+
+struct ib_umem_odp *usb4_rxe_odp_get(struct ib_device *device, unsigned long addr, size_t size, int access,
+				     const struct mmu_interval_notifier_ops *ops)
+{
+	return ib_umem_odp_get(device, addr, size, access, ops);
+}
+
+void usb4_rxe_odp_release(struct ib_umem_odp *umem)
+{
+	ib_umem_odp_release(umem);
+}
+
+/* Learns where pages are, and with @fault fetches those that are nowhere. On success the mutex is taken. */
+int usb4_rxe_odp_map_and_lock(struct ib_umem_odp *umem, u64 addr, u64 len, bool write, bool fault)
+{
+	return ib_umem_odp_map_dma_and_lock(umem, addr, len, write ? HMM_PFN_WRITE : 0, fault);
+}
+
+/* Begins to take pages away. On success the mutex is taken, and @start and @end tell which. */
+struct ib_umem_odp *usb4_rxe_odp_invalidate_and_lock(struct mmu_interval_notifier *notifier,
+						     const struct mmu_notifier_range *range, unsigned long seq,
+						     unsigned long *start, unsigned long *end)
+{
+	struct ib_umem_odp *umem = container_of(notifier, struct ib_umem_odp, notifier);
+
+	if (!mmu_notifier_range_blockable(range))
+		return NULL;
+	mutex_lock(&umem->umem_mutex);
+	mmu_interval_set_seq(notifier, seq);
+	*start = max(ib_umem_start(umem), range->start);
+	*end = min(ib_umem_end(umem), range->end);
+	return umem;
+}
+
+void usb4_rxe_odp_unmap(struct ib_umem_odp *umem, unsigned long start, unsigned long end)
+{
+	ib_umem_odp_unmap_dma_pages(umem, start, end);
+}
+#else
+bool usb4_rxe_odp_is_supported(void)
+{
+	return false;
+}
+
+struct ib_umem_odp *usb4_rxe_odp_get(struct ib_device *device, unsigned long addr, size_t size, int access,
+				     const struct mmu_interval_notifier_ops *ops)
+{
+	return ERR_PTR(-EOPNOTSUPP);
+}
+
+void usb4_rxe_odp_release(struct ib_umem_odp *umem)
+{
+}
+
+int usb4_rxe_odp_map_and_lock(struct ib_umem_odp *umem, u64 addr, u64 len, bool write, bool fault)
+{
+	return -EOPNOTSUPP;
+}
+
+struct ib_umem_odp *usb4_rxe_odp_invalidate_and_lock(struct mmu_interval_notifier *notifier,
+						     const struct mmu_notifier_range *range, unsigned long seq,
+						     unsigned long *start, unsigned long *end)
+{
+	return NULL;
+}
+
+void usb4_rxe_odp_unmap(struct ib_umem_odp *umem, unsigned long start, unsigned long end)
+{
+}
+#endif
+
+void usb4_rxe_odp_lock(struct ib_umem_odp *umem)
+{
+	mutex_lock(&umem->umem_mutex);
+}
+
+void usb4_rxe_odp_unlock(struct ib_umem_odp *umem)
+{
+	mutex_unlock(&umem->umem_mutex);
+}
+
+unsigned long usb4_rxe_odp_start(struct ib_umem_odp *umem)
+{
+	return ib_umem_start(umem);
+}
+
+unsigned long usb4_rxe_odp_end(struct ib_umem_odp *umem)
+{
+	return ib_umem_end(umem);
+}
+
+/* Where page @at is in the kernel's linear mapping, or NULL. The mutex is taken. */
+void *usb4_rxe_odp_page(struct ib_umem_odp *umem, size_t at, bool *writable)
+{
+	unsigned long pfn = umem->map.pfn_list[at];
+
+	if (!(pfn & HMM_PFN_VALID) || (pfn & (HMM_PFN_P2PDMA | HMM_PFN_P2PDMA_BUS)))
+		return NULL;
+	*writable = pfn & HMM_PFN_WRITE;
+	return page_address(hmm_pfn_to_page(pfn));
 }

@@ -93,6 +93,12 @@ impl Keys {
         self.table.replace(number(key), object).map(drop)
     }
 
+    /// What `key` names, for longer.
+    pub fn find(&self, key: u32) -> Option<Arc<Keyed>> {
+        let bh = Bh::disable();
+        self.table.get(&bh, number(key)).map(Arc::from)
+    }
+
     /// Looks up a region, or a window's region.
     #[inline]
     pub fn region<'a>(&'a self, bh: &'a Bh, key: u32) -> Option<(Handle<'a>, Facts)> {

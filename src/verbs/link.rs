@@ -34,8 +34,8 @@ use kernel::sync::atomic::{ordering, Atomic};
 use kernel::sync::{global_lock, new_mutex, Arc, Mutex};
 use kernel::time::msecs_to_jiffies;
 use kernel::types::Opaque;
-use kernel::workqueue::{self, impl_has_delayed_work, impl_has_work, new_delayed_work, new_work};
-use kernel::workqueue::{DelayedWork, Work, WorkItem};
+use kernel::workqueue::{impl_has_delayed_work, impl_has_work, new_delayed_work, new_work};
+use kernel::workqueue::{DelayedWork, Queue, Work, WorkItem};
 
 use super::device::Device;
 use super::object::Object;
@@ -189,8 +189,8 @@ impl Links {
 
     /// Has the work done, soon.
     fn start_cleaning(self: &Arc<Self>) {
-        // Enqueued twice is enqueued once. Unbound: unregistering may take long.
-        let _ = workqueue::system_unbound().enqueue::<Arc<Self>, 0>(self.clone());
+        // Enqueued twice is enqueued once.
+        let _ = queue().enqueue::<Arc<Self>, 0>(self.clone());
     }
 
     /// Enters a new device, unless its network device is gone or has one already.
@@ -272,8 +272,7 @@ impl Links {
         if is_lost && !self.closing.load(ordering::Acquire) {
             let delay = msecs_to_jiffies(AGAIN_MS);
             // Enqueued twice is enqueued once.
-            let _ = workqueue::system_unbound()
-                .enqueue_delayed::<Arc<Self>, 1>(self.clone(), delay);
+            let _ = queue().enqueue_delayed::<Arc<Self>, 1>(self.clone(), delay);
         }
     }
 
@@ -349,6 +348,13 @@ impl Links {
     }
 }
 
+/// Where unregistering may take its time.
+fn queue() -> &'static Queue {
+    // SAFETY: A work queue of the kernel's, made at boot, for good. The `kernel` crate of 7.2 has
+    // only names that the kernel calls deprecated.
+    unsafe { Queue::from_raw(compat::system_dfl_long_wq.cast()) }
+}
+
 impl WorkItem<0> for Links {
     type Pointer = Arc<Links>;
 
@@ -392,7 +398,7 @@ fn allocate(device: &Arc<Device>, netdev: &Netdev) -> Result<*mut compat::ib_dev
         (*ib).uverbs_cmd_mask |= (1 << compat::ib_uverbs_write_cmds_IB_USER_VERBS_CMD_POST_SEND)
             | (1 << compat::ib_uverbs_write_cmds_IB_USER_VERBS_CMD_REQ_NOTIFY_CQ);
         compat::ib_set_device_ops(ib, &OPS.0);
-        (*ib).ops.owner = crate::THIS_MODULE.as_ptr().cast();
+        (*ib).ops.owner = compat::usb4_rxe_this_module();
         (*ib).link_ops = LINK_OPS.get();
         compat::ib_mark_name_assigned_by_user(ib);
     }

@@ -16,6 +16,7 @@
 //!   loopback schedule deliver timer               packets to this host, work left over
 //! ```
 
+mod abi;
 pub mod ah;
 pub mod context;
 pub mod cq;
@@ -34,6 +35,7 @@ pub mod mr;
 pub mod mw;
 pub mod numbers;
 pub mod object;
+pub mod odp;
 pub mod ops;
 pub mod pages;
 pub mod pd;

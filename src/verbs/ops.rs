@@ -15,6 +15,7 @@ pub static OPS: Shared<compat::ib_device_ops> = Shared(compat::ib_device_ops {
     // `RXE_UVERBS_ABI_VERSION`, which only user space has a header for.
     uverbs_abi_ver: 2,
 
+    advise_mr: Some(mr::advise_mr),
     alloc_hw_port_stats: Some(stats::alloc_hw_port_stats),
     alloc_mr: Some(mr::alloc_mr),
     alloc_mw: Some(mw::alloc_mw),

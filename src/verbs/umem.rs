@@ -63,12 +63,8 @@ impl Pinned {
     /// `EACCES` if it is to be written and was not pinned for that (the code is the core's),
     /// `EINVAL` if it is to be persistent and is not.
     pub fn permits(&self, access: u32) -> Result {
-        const WRITES: Rights = Rights::LOCAL_WRITE
-            .union(Rights::REMOTE_WRITE)
-            .union(Rights::REMOTE_ATOMIC)
-            .union(Rights::MW_BIND);
         let rights = Rights::from_bits(access);
-        if rights.intersects(WRITES) && !self.is_writable() {
+        if rights.intersects(Rights::WRITES) && !self.is_writable() {
             return Err(EACCES);
         }
         if rights.contains(Rights::FLUSH_PERSISTENT) && !self.umem.is_persistent() {

@@ -20,6 +20,7 @@
 pub mod blocks;
 pub mod mr;
 pub mod mw;
+pub mod paging;
 mod rights;
 
 pub use rights::Rights;

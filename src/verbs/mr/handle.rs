@@ -14,13 +14,14 @@
 //! So an invalidation that is done has no access under way. Regions that do not change need neither
 //! lock nor epoch: they go away by way of the table, after a grace period.
 
-use kernel::sync::barrier::smp_wmb;
+use compat::smp_wmb;
 
 use super::{Backing, Mr};
 use crate::rxe::env::{AtomicOp, Fault};
 use crate::rxe::wire::Feth;
 use crate::verbs::lock::Bh;
 use crate::verbs::mw::Mw;
+use crate::verbs::odp::Miss;
 use crate::verbs::pages::{direct_span, Span};
 
 /// An access to a region.
@@ -94,6 +95,15 @@ impl<'a> Handle<'a> {
                 let offset = at.checked_sub(mr.facts.start).ok_or(Fault)?;
                 pinned.pages().spans(offset, len, each)
             }
+            Backing::OnDemand(memory) => {
+                let offset = at.checked_sub(mr.facts.start).ok_or(Fault)?;
+                let write = mode == Mode::Write;
+                memory
+                    .spans(self.bh, offset, len, write, each)
+                    .map_err(|miss| match miss {
+                        Miss::Absent | Miss::Gone => Fault,
+                    })
+            }
             // SAFETY: Only the kernel has keys of such regions: it hands them, with addresses of
             // its own memory, to its own queue pairs, or to peers it trusts with all of it.
             Backing::Dma => unsafe { direct_span(at, len, each) },
@@ -157,7 +167,9 @@ impl<'a> Handle<'a> {
                 (Some(range), _) => range,
                 // All of the kernel's memory has no bounds.
                 (None, Backing::Dma) => return Err(Fault),
-                (None, Backing::Pinned(_)) => (self.mr.facts.start, self.mr.facts.len),
+                (None, Backing::Pinned(_) | Backing::OnDemand(_)) => {
+                    (self.mr.facts.start, self.mr.facts.len)
+                }
                 (None, Backing::Fast(_)) => {
                     let state = self.mr.lock(self.bh);
                     (state.region.iova, state.region.len)

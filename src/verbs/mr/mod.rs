@@ -5,6 +5,7 @@
 //! | kind | memory | changes by | an access takes |
 //! |---|---|---|---|
 //! | DMA | all of the kernel's | nothing | no lock |
+//! | on demand | pages of a process, as they come and go | the same | the pages' lock, while it copies |
 //! | pinned | pages of a process | rereg_user_mr, which puts a new object in its place | no lock |
 //! | fast-register | what a kernel user maps | REG_MR, invalidation | its lock, while it copies |
 //!
@@ -14,10 +15,12 @@
 //!
 //! Lock: [`Mr::state`], softirqs off; in it, [`Fast`]'s.
 
+mod advise;
 mod fast;
 mod handle;
 mod verbs;
 
+pub use advise::advise_mr;
 pub use handle::Handle;
 pub use verbs::{alloc_mr, dereg_mr, get_dma_mr, map_mr_sg, reg_user_mr, rereg_user_mr};
 
@@ -25,11 +28,11 @@ use kernel::prelude::*;
 use kernel::sync::{Arc, SpinLockGuard};
 
 use super::lock::{new_bh_lock, Bh, BhLock};
+use super::odp::OnDemand;
 use super::pages::PageList;
 use super::umem::Pinned;
 use crate::rxe::access::mr::{Origin, Region, State};
 use crate::rxe::access::{AccessError, Facts, Identity, Pd, Rights};
-use crate::rxe::env::Fault;
 use crate::rxe::wqe::RegMr;
 use fast::Fast;
 
@@ -48,6 +51,7 @@ pub struct Mr {
 enum Backing {
     Dma,
     Pinned(Arc<Pinned>),
+    OnDemand(Arc<OnDemand>),
     Fast(Arc<Fast>),
 }
 
@@ -71,7 +75,7 @@ impl Mr {
     ) -> Result<Self> {
         let (origin, state, room) = match &backing {
             Backing::Dma => (Origin::Dma, State::Valid, 0),
-            Backing::Pinned(_) => (Origin::User, State::Valid, 0),
+            Backing::Pinned(_) | Backing::OnDemand(_) => (Origin::User, State::Valid, 0),
             Backing::Fast(fast) => (Origin::FastRegister, State::Free, fast.room()),
         };
         let region = Region {
@@ -101,7 +105,9 @@ impl Mr {
     #[inline]
     pub fn open<'a>(&'a self, bh: &'a Bh) -> (Handle<'a>, Facts) {
         match &self.backing {
-            Backing::Dma | Backing::Pinned(_) => (Handle::new(self, bh, 0), self.facts),
+            Backing::Dma | Backing::Pinned(_) | Backing::OnDemand(_) => {
+                (Handle::new(self, bh, 0), self.facts)
+            }
             Backing::Fast(_) => {
                 let state = self.state.lock(bh);
                 (Handle::new(self, bh, state.epoch), state.region.facts())

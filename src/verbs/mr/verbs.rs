@@ -4,15 +4,15 @@
 
 use core::ffi::c_int;
 
-use kernel::error::to_result;
 use kernel::prelude::*;
 use kernel::sync::{Arc, ArcBorrow};
 
 use super::{Backing, Fast, Mr};
-use crate::rxe::access::{self, Rights};
+use crate::rxe::access::Rights;
 use crate::verbs::device::{limits, Device};
 use crate::verbs::keys::Keyed;
 use crate::verbs::object::Object;
+use crate::verbs::odp::OnDemand;
 use crate::verbs::pd::Pd;
 use crate::verbs::umem::Pinned;
 use crate::verbs::{errno, unsupported, zeroed};
@@ -32,7 +32,11 @@ const FLAGS: u32 = Rights::LOCAL_WRITE.bits()
     | Rights::MW_BIND.bits()
     | Rights::FLUSH_GLOBAL.bits()
     | Rights::FLUSH_PERSISTENT.bits()
+    | ON_DEMAND
     | compat::ib_access_flags_IB_ACCESS_OPTIONAL as u32;
+
+/// The memory is not pinned.
+const ON_DEMAND: u32 = compat::ib_access_flags_IB_ACCESS_ON_DEMAND as u32;
 
 /// The flags, if there are none that we don't know.
 ///
@@ -103,7 +107,7 @@ unsafe fn base<'a>(ib: *mut compat::ib_mr) -> &'a mut Base {
 }
 
 /// The region of an object.
-fn region(object: &Keyed) -> Result<&Mr> {
+pub(super) fn region(object: &Keyed) -> Result<&Mr> {
     match object {
         Keyed::Region(mr) => Ok(mr),
         Keyed::Window(_) => Err(EINVAL),
@@ -140,28 +144,33 @@ pub unsafe extern "C" fn reg_user_mr(
         }
         let access = flags(access)?;
         // SAFETY: The PD's device is registered as long as it has objects.
-        let backing = unsafe { pin((*pd).device, start, (iova, length), access)? };
+        let backing = unsafe { memory((*pd).device, start, (iova, length), access)? };
         // SAFETY: As our caller promises.
         unsafe { publish(pd, access, backing, (iova, length)) }
     };
     pointer(register())
 }
 
-/// Pins memory that is to have addresses from `iova` on.
+/// Gets memory that is to have addresses from `iova` on.
 ///
 /// # Safety
 ///
 /// `device` is registered, and lives longer than the result.
-unsafe fn pin(
+unsafe fn memory(
     device: *mut compat::ib_device,
     start: u64,
     (iova, len): (u64, u64),
     access: u32,
 ) -> Result<Backing> {
     iova.checked_add(len).ok_or(EINVAL)?;
+    if access & ON_DEMAND != 0 {
+        // SAFETY: As our caller promises.
+        let memory = unsafe { OnDemand::new(device, start, len, access)? };
+        return Ok(Backing::OnDemand(Arc::new(memory, GFP_KERNEL)?));
+    }
     // SAFETY: As our caller promises.
-    let pinned = unsafe { Pinned::new(device, start, len, access)? };
-    Ok(Backing::Pinned(Arc::new(pinned, GFP_KERNEL)?))
+    let memory = unsafe { Pinned::new(device, start, len, access)? };
+    Ok(Backing::Pinned(Arc::new(memory, GFP_KERNEL)?))
 }
 
 /// `ib_device_ops.rereg_user_mr`
@@ -236,8 +245,8 @@ unsafe fn reregister(ib: *mut compat::ib_mr, what: u32, to: &Target) -> Result {
         _ => {
             let range = (to.iova, to.length);
             // SAFETY: The device is registered as long as it has objects.
-            let pinned = unsafe { pin(base.ib.device, to.start, range, access)? };
-            (pinned, range)
+            let new = unsafe { memory(base.ib.device, to.start, range, access)? };
+            (new, range)
         }
     };
     let new = Mr::new(backing, old.facts.rkey, pd, access, range)?;
@@ -349,7 +358,7 @@ unsafe fn fast<'a>(ib: *mut compat::ib_mr) -> Result<ArcBorrow<'a, Fast>> {
     let object: &'a Arc<Keyed> = unsafe { &(*ib.cast::<Base>()).object };
     match &region(object)?.backing {
         Backing::Fast(fast) => Ok(fast.as_arc_borrow()),
-        Backing::Dma | Backing::Pinned(_) => Err(EINVAL),
+        Backing::Dma | Backing::Pinned(_) | Backing::OnDemand(_) => Err(EINVAL),
     }
 }
 
@@ -363,6 +372,7 @@ impl Mr {
     fn permits(&self, access: u32) -> Result {
         match &self.backing {
             Backing::Pinned(pinned) => pinned.permits(access),
+            Backing::OnDemand(memory) => memory.permits(access),
             Backing::Dma | Backing::Fast(_) => Err(EINVAL),
         }
     }
