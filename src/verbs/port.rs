@@ -41,7 +41,6 @@ unsafe fn query(ib: *mut compat::ib_device, port: u32, attr: &mut compat::ib_por
     }
     // SAFETY: As our caller promises.
     let device = unsafe { Device::from_ib(ib) };
-    let netdev = device.netdev().ok_or(ENODEV)?;
 
     attr.max_mtu = compat::ib_mtu_IB_MTU_4096;
     attr.active_mtu = device.mtu().code().into();
@@ -52,20 +51,32 @@ unsafe fn query(ib: *mut compat::ib_device, port: u32, attr: &mut compat::ib_por
     attr.max_msg_sz = limits::MESSAGE;
     attr.pkey_tbl_len = limits::PKEYS;
     attr.max_vl_num = 1;
-    attr.state = netdev.port_state();
-    let physical = match attr.state {
-        compat::ib_port_state_IB_PORT_ACTIVE => {
-            compat::ib_port_phys_state_IB_PORT_PHYS_STATE_LINK_UP
-        }
-        _ if netdev.is_up() => compat::ib_port_phys_state_IB_PORT_PHYS_STATE_POLLING,
-        _ => compat::ib_port_phys_state_IB_PORT_PHYS_STATE_DISABLED,
-    };
-    // Small constants.
-    attr.phys_state = physical as u8;
     // SAFETY: `ib` is valid, and so are the places in `attr`.
-    to_result(unsafe {
+    let speed = to_result(unsafe {
         compat::ib_get_eth_speed(ib, port, &mut attr.active_speed, &mut attr.active_width)
-    })
+    });
+    // Small constants, both of them.
+    (attr.state, attr.phys_state) = match device.netdev() {
+        Some(netdev) if speed.is_ok() => {
+            let state = netdev.port_state();
+            let physical = match state {
+                compat::ib_port_state_IB_PORT_ACTIVE => {
+                    compat::ib_port_phys_state_IB_PORT_PHYS_STATE_LINK_UP
+                }
+                _ if netdev.is_up() => compat::ib_port_phys_state_IB_PORT_PHYS_STATE_POLLING,
+                _ => compat::ib_port_phys_state_IB_PORT_PHYS_STATE_DISABLED,
+            };
+            (state, physical as u8)
+        }
+        // The network device is gone, and we are on our way out: that is no error to complain of.
+        _ => {
+            attr.active_width = compat::ib_port_width_IB_WIDTH_1X as u8;
+            attr.active_speed = compat::ib_port_speed_IB_SPEED_SDR as u16;
+            let physical = compat::ib_port_phys_state_IB_PORT_PHYS_STATE_DISABLED;
+            (compat::ib_port_state_IB_PORT_DOWN, physical as u8)
+        }
+    };
+    Ok(())
 }
 
 /// `ib_device_ops.get_port_immutable`
