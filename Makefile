@@ -25,6 +25,7 @@ test-host: lint ## Tests that need no guest
 .PHONY: test-lab
 test-lab: lab module ## Scenarios in guests (needs the lab)
 	@tests/lab/probe-module/build
+	@tests/verbs/build
 	@tests/lab/test
 
 # A distribution's cargo may come without rustfmt and clippy: then there is nothing to check with.
