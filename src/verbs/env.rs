@@ -33,6 +33,8 @@ pub struct Later {
     pub receive: Wake,
     /// The shared receive queue runs low.
     pub srq_limit: bool,
+    /// Memory was not there and is being fetched: try again soon.
+    pub absent: bool,
     /// Events of the queue pair, each at most once: a set of [`bit`]s.
     pub events: u8,
 }
@@ -77,6 +79,15 @@ impl<'a> Env<'a> {
             later,
             out: None,
         }
+    }
+
+    /// Notes if memory was not there.
+    #[inline]
+    fn note<T>(&mut self, access: Result<T, Fault>) -> Result<T, Fault> {
+        if matches!(access, Err(Fault::Absent)) {
+            self.later.absent = true;
+        }
+        access
     }
 }
 
@@ -138,16 +149,19 @@ impl<'a> Memory for Env<'a> {
         payload: &[u8],
         range: Range<usize>,
     ) -> Result<(), Fault> {
-        region.store(at, payload.get(range).ok_or(Fault)?)
+        let stored = region.store(at, payload.get(range).ok_or(Fault::Gone)?);
+        self.note(stored)
     }
 
     #[inline]
     fn store_bytes(&mut self, region: &Self::Region, at: u64, bytes: &[u8]) -> Result<(), Fault> {
-        region.store(at, bytes)
+        let stored = region.store(at, bytes);
+        self.note(stored)
     }
 
     fn atomic(&mut self, region: &Self::Region, at: u64, op: AtomicOp) -> Result<u64, Fault> {
-        region.atomic(at, op)
+        let done = region.atomic(at, op);
+        self.note(done)
     }
 
     fn store_atomic(
@@ -156,7 +170,8 @@ impl<'a> Memory for Env<'a> {
         at: u64,
         bytes: [u8; 8],
     ) -> Result<(), Fault> {
-        region.store_atomic(at, bytes)
+        let stored = region.store_atomic(at, bytes);
+        self.note(stored)
     }
 
     fn flush(
@@ -165,7 +180,8 @@ impl<'a> Memory for Env<'a> {
         range: Option<(u64, u64)>,
         what: Feth,
     ) -> Result<(), Fault> {
-        region.flush(range, what)
+        let flushed = region.flush(range, what);
+        self.note(flushed)
     }
 
     fn invalidate(&mut self, who: Identity, key: u32) -> Result<(), AccessError> {
@@ -201,12 +217,13 @@ impl Link for Env<'_> {
 
     #[inline]
     fn append(&mut self, region: &Self::Region, at: u64, len: usize) -> Result<(), Fault> {
-        match &mut self.out {
+        let loaded = match &mut self.out {
             Some(Out::Loopback(packet)) => {
-                region.load(at, packet.payload_mut(len).ok_or(Fault)?)
+                region.load(at, packet.payload_mut(len).ok_or(Fault::Gone)?)
             }
             Some(Out::Nowhere) | None => Ok(()),
-        }
+        };
+        self.note(loaded)
     }
 
     #[inline]

@@ -70,3 +70,15 @@ pub const CAPABILITIES: u64 = (compat::ib_device_cap_flags_IB_DEVICE_BAD_PKEY_CN
 
 /// What the core is told: `rdma link delete` may take the device away.
 pub const KERNEL_CAPABILITIES: u64 = compat::ib_kernel_cap_flags_IBK_ALLOW_USER_UNREG as u64;
+
+/// What datagrams do with memory that is paged in on demand.
+pub const ODP_DATAGRAM: u32 = compat::ib_odp_transport_cap_bits_IB_ODP_SUPPORT_SEND
+    | compat::ib_odp_transport_cap_bits_IB_ODP_SUPPORT_RECV
+    | compat::ib_odp_transport_cap_bits_IB_ODP_SUPPORT_SRQ_RECV;
+/// What reliable connections do with it.
+pub const ODP_CONNECTION: u32 = ODP_DATAGRAM
+    | compat::ib_odp_transport_cap_bits_IB_ODP_SUPPORT_WRITE
+    | compat::ib_odp_transport_cap_bits_IB_ODP_SUPPORT_READ
+    | compat::ib_odp_transport_cap_bits_IB_ODP_SUPPORT_ATOMIC
+    | compat::ib_odp_transport_cap_bits_IB_ODP_SUPPORT_FLUSH
+    | compat::ib_odp_transport_cap_bits_IB_ODP_SUPPORT_ATOMIC_WRITE;

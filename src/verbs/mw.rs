@@ -93,7 +93,7 @@ impl Mw {
     ) -> Result<(), Fault> {
         let binding = self.state.lock(bh);
         if binding.epoch != epoch {
-            return Err(Fault);
+            return Err(Fault::Gone);
         }
         access()
     }

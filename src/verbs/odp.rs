@@ -86,7 +86,7 @@ pub enum Miss {
 }
 
 impl From<Fault> for Miss {
-    fn from(Fault: Fault) -> Self {
+    fn from(_: Fault) -> Self {
         Self::Gone
     }
 }
@@ -278,7 +278,7 @@ impl Drop for OnDemand {
 impl Pages {
     #[inline]
     fn find(&self, page: usize, write: bool) -> Result<Found, Fault> {
-        Ok(self.pages.get(page).ok_or(Fault)?.find(write))
+        Ok(self.pages.get(page).ok_or(Fault::Gone)?.find(write))
     }
 }
 

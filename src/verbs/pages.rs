@@ -88,7 +88,7 @@ impl<'a> Span<'a> {
     fn word(self) -> Result<&'a Atomic<u64>, Fault> {
         let word = self.addr as *mut u64;
         if self.len != size_of::<u64>() || !word.is_aligned() {
-            return Err(Fault);
+            return Err(Fault::Gone);
         }
         // SAFETY: Aligned and long enough, as just checked; mapped for `'a` by the type's
         // invariants. Others access it as user space does, with plain or locked instructions: not
@@ -181,16 +181,16 @@ impl PageList {
     /// The type's invariants hold for `blocks` and `bases`, as long as `self` exists or until it is
     /// set again.
     pub unsafe fn set(&mut self, blocks: Blocks, bases: &[usize]) -> Result<(), Fault> {
-        let count = usize::try_from(blocks.count()).map_err(|_| Fault)?;
-        let bases = bases.get(..count).ok_or(Fault)?;
+        let count = usize::try_from(blocks.count()).map_err(|_| Fault::Gone)?;
+        let bases = bases.get(..count).ok_or(Fault::Gone)?;
         if count > self.bases.capacity() {
-            return Err(Fault);
+            return Err(Fault::Gone);
         }
         // INVARIANT: No blocks, no addresses; then one for each, as our caller promises.
         self.blocks = Blocks::EMPTY;
         self.bases.clear();
         for base in bases {
-            self.bases.push_within_capacity(*base).map_err(|_| Fault)?;
+            self.bases.push_within_capacity(*base).map_err(|_| Fault::Gone)?;
         }
         self.blocks = blocks;
         Ok(())
@@ -204,8 +204,8 @@ impl PageList {
         len: usize,
         mut each: impl FnMut(Span<'_>) -> Result<(), Fault>,
     ) -> Result<(), Fault> {
-        for piece in self.blocks.pieces(offset, len).ok_or(Fault)? {
-            let base = self.bases.get(piece.block).ok_or(Fault)?;
+        for piece in self.blocks.pieces(offset, len).ok_or(Fault::Gone)? {
+            let base = self.bases.get(piece.block).ok_or(Fault::Gone)?;
             // The base may lie below where the region begins; with `within` it does not.
             let addr = base.wrapping_add(piece.within as usize);
             // SAFETY: A piece of the region, in one block of it: mapped as long as `self` exists,
@@ -230,13 +230,13 @@ pub unsafe fn direct_span(
     if len == 0 {
         return Ok(());
     }
-    let first = usize::try_from(at).map_err(|_| Fault)?;
-    let last = first.checked_add(len.wrapping_sub(1)).ok_or(Fault)?;
+    let first = usize::try_from(at).map_err(|_| Fault::Gone)?;
+    let last = first.checked_add(len.wrapping_sub(1)).ok_or(Fault::Gone)?;
     let mut page = first;
     loop {
         // SAFETY: Looks the address up, does not use it.
         if !unsafe { compat::virt_addr_valid(page as *const _) } {
-            return Err(Fault);
+            return Err(Fault::Gone);
         }
         if page | PAGE_MASK >= last | PAGE_MASK {
             break;

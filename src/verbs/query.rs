@@ -4,7 +4,7 @@
 
 use kernel::ffi;
 
-use super::{limits, unsupported};
+use super::{limits, odp, unsupported};
 
 /// `ib_device_ops.query_device`
 ///
@@ -24,6 +24,13 @@ pub unsafe extern "C" fn query_device(
     attr.page_size_cap = limits::PAGE_SIZES;
     attr.device_cap_flags = limits::CAPABILITIES;
     attr.kernel_cap_flags = limits::KERNEL_CAPABILITIES;
+    if odp::is_supported() {
+        attr.kernel_cap_flags |= compat::ib_kernel_cap_flags_IBK_ON_DEMAND_PAGING as u64;
+        let caps = &mut attr.odp_caps;
+        caps.general_caps = compat::ib_odp_general_cap_bits_IB_ODP_SUPPORT as u64;
+        caps.per_transport_caps.ud_odp_caps = limits::ODP_DATAGRAM;
+        caps.per_transport_caps.rc_odp_caps = limits::ODP_CONNECTION;
+    }
     attr.atomic_cap = compat::ib_atomic_cap_IB_ATOMIC_HCA;
     // These fields are signed in 7.2 and not in 7.3; the limits fit in both.
     attr.max_qp = limits::QP as _;

@@ -15,7 +15,6 @@ use kernel::sync::Arc;
 
 use crate::rxe::access::blocks::Blocks;
 use crate::rxe::access::AccessError;
-use crate::rxe::env::Fault;
 use crate::rxe::wqe::RegMr;
 use crate::verbs::lock::{new_irq_lock, IrqLock};
 use crate::verbs::pages::PageList;
@@ -102,6 +101,6 @@ impl Fast {
         // SAFETY: A kernel user mapped the pages for this and vouches for them until the
         // invalidation is done; the region's state keeps accesses away after that. They are enough:
         // `permit` has compared.
-        unsafe { pages.set(blocks, &staged.bases) }.map_err(|Fault| AccessError::Range)
+        unsafe { pages.set(blocks, &staged.bases) }.map_err(|_| AccessError::Range)
     }
 }

@@ -90,18 +90,19 @@ impl<'a> Handle<'a> {
         match &mr.backing {
             Backing::Pinned(pinned) => {
                 if mode == Mode::Write && !pinned.is_writable() {
-                    return Err(Fault);
+                    return Err(Fault::Gone);
                 }
-                let offset = at.checked_sub(mr.facts.start).ok_or(Fault)?;
+                let offset = at.checked_sub(mr.facts.start).ok_or(Fault::Gone)?;
                 pinned.pages().spans(offset, len, each)
             }
             Backing::OnDemand(memory) => {
-                let offset = at.checked_sub(mr.facts.start).ok_or(Fault)?;
+                let offset = at.checked_sub(mr.facts.start).ok_or(Fault::Gone)?;
                 let write = mode == Mode::Write;
                 memory
                     .spans(self.bh, offset, len, write, each)
                     .map_err(|miss| match miss {
-                        Miss::Absent | Miss::Gone => Fault,
+                        Miss::Absent => Fault::Absent,
+                        Miss::Gone => Fault::Gone,
                     })
             }
             // SAFETY: Only the kernel has keys of such regions: it hands them, with addresses of
@@ -110,9 +111,9 @@ impl<'a> Handle<'a> {
             Backing::Fast(_) => {
                 let state = mr.lock(self.bh);
                 if state.epoch != self.epoch {
-                    return Err(Fault);
+                    return Err(Fault::Gone);
                 }
-                let offset = at.checked_sub(state.region.iova).ok_or(Fault)?;
+                let offset = at.checked_sub(state.region.iova).ok_or(Fault::Gone)?;
                 state.pages.spans(offset, len, each)
             }
         }
@@ -123,7 +124,7 @@ impl<'a> Handle<'a> {
     pub fn store(&self, at: u64, bytes: &[u8]) -> Result<(), Fault> {
         let mut rest = bytes;
         self.spans(at, bytes.len(), Mode::Write, |span| {
-            let (now, later) = rest.split_at_checked(span.len()).ok_or(Fault)?;
+            let (now, later) = rest.split_at_checked(span.len()).ok_or(Fault::Gone)?;
             span.write(now);
             rest = later;
             Ok(())
@@ -138,7 +139,7 @@ impl<'a> Handle<'a> {
         self.spans(at, len, Mode::Read, |span| {
             let (now, later) = core::mem::take(&mut rest)
                 .split_at_mut_checked(span.len())
-                .ok_or(Fault)?;
+                .ok_or(Fault::Gone)?;
             span.read(now);
             rest = later;
             Ok(())
@@ -147,7 +148,7 @@ impl<'a> Handle<'a> {
 
     /// Executes an atomic operation; returns the value before it.
     pub fn atomic(&self, at: u64, op: AtomicOp) -> Result<u64, Fault> {
-        let mut before = Err(Fault);
+        let mut before = Err(Fault::Gone);
         self.spans(at, size_of::<u64>(), Mode::Write, |span| {
             before = span.atomic(op);
             before.map(drop)
@@ -166,7 +167,7 @@ impl<'a> Handle<'a> {
             let (at, len) = match (range, &self.mr.backing) {
                 (Some(range), _) => range,
                 // All of the kernel's memory has no bounds.
-                (None, Backing::Dma) => return Err(Fault),
+                (None, Backing::Dma) => return Err(Fault::Gone),
                 (None, Backing::Pinned(_) | Backing::OnDemand(_)) => {
                     (self.mr.facts.start, self.mr.facts.len)
                 }
@@ -175,7 +176,7 @@ impl<'a> Handle<'a> {
                     (state.region.iova, state.region.len)
                 }
             };
-            let len = usize::try_from(len).map_err(|_| Fault)?;
+            let len = usize::try_from(len).map_err(|_| Fault::Gone)?;
             self.spans(at, len, Mode::Read, |span| {
                 span.write_back();
                 Ok(())

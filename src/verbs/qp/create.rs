@@ -9,7 +9,7 @@ use kernel::sync::Arc;
 use super::memory::Memory;
 use super::modify::Given;
 use super::queues::{Ends, RecvQueue, SendQueue};
-use super::{Inner, Qp, QpName};
+use super::{Inner, Qp, QpName, WAITING};
 use crate::rxe::qp::{self as engine, Init, QpType, DEFAULT_WINDOW};
 use crate::rxe::qpn::Qpn;
 use crate::rxe::user_abi::{self, Poster};
@@ -165,6 +165,7 @@ unsafe fn create(
         ends: Ends::new(entry)?,
         alive: true,
         timer_at: None,
+        waiting: KVec::with_capacity(WAITING, GFP_KERNEL)?,
         given: Given::new(),
     };
     let sq = SendQueue {
