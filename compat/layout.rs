@@ -32,7 +32,13 @@ pub fn check_layout(mut differs: impl FnMut(&'static str)) {
     for (at, field) in FIELDS.iter().enumerate() {
         // SAFETY: The function only reads a table, and takes any number.
         let agreed = unsafe {
-            super::usb4_rxe_layout_agrees(at, field.name.as_ptr(), field.name.len(), field.size, field.offset)
+            super::usb4_rxe_layout_agrees(
+                at,
+                field.name.as_ptr(),
+                field.name.len(),
+                field.size,
+                field.offset,
+            )
         };
         if !agreed {
             differs(field.name);

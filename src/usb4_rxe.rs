@@ -17,8 +17,9 @@
 
 use kernel::prelude::*;
 
-// The host's tests use more of the pure modules than the kernel does.
-#[allow(dead_code, unused_imports)]
+// The host's tests use more of the pure modules than the kernel does. A slice to be consumed is a
+// `&mut &mut [u8]`.
+#[allow(dead_code, unused_imports, clippy::mut_mut)]
 mod rxe;
 #[allow(dead_code, unused_imports)]
 mod usb4;

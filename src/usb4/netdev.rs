@@ -15,6 +15,7 @@ use core::ptr;
 use kernel::error::to_result;
 use kernel::ffi;
 use kernel::prelude::*;
+use kernel::str::CStrExt;
 use kernel::types::Opaque;
 
 use crate::verbs::Shared;
@@ -42,6 +43,10 @@ static ETHTOOL_OPS: Shared<compat::ethtool_ops> = Shared(compat::ethtool_ops {
 });
 
 /// `rtnl_link_ops.setup`
+///
+/// # Safety
+///
+/// As the core calls it.
 unsafe extern "C" fn setup(device: *mut compat::net_device) {
     // SAFETY: The core hands in a new device; the tables are statics, and devices with them are gone
     // before the module is: see `LinkType`.
@@ -51,6 +56,10 @@ unsafe extern "C" fn setup(device: *mut compat::net_device) {
 }
 
 /// `net_device_ops.ndo_start_xmit`: no rail leads anywhere.
+///
+/// # Safety
+///
+/// As the core calls it.
 unsafe extern "C" fn start_xmit(
     packet: *mut compat::sk_buff,
     device: *mut compat::net_device,
@@ -61,6 +70,10 @@ unsafe extern "C" fn start_xmit(
 }
 
 /// `ethtool_ops.get_link_ksettings`
+///
+/// # Safety
+///
+/// As the core calls it.
 unsafe extern "C" fn get_link_ksettings(
     _device: *mut compat::net_device,
     settings: *mut compat::ethtool_link_ksettings,
@@ -76,6 +89,10 @@ unsafe extern "C" fn get_link_ksettings(
 }
 
 /// `ethtool_ops.get_drvinfo`
+///
+/// # Safety
+///
+/// As the core calls it.
 unsafe extern "C" fn get_drvinfo(
     _device: *mut compat::net_device,
     info: *mut compat::ethtool_drvinfo,
@@ -195,7 +212,7 @@ impl LinkType {
     pub fn register() -> Result<Self> {
         let ops = KBox::new(
             Opaque::new(compat::rtnl_link_ops {
-                kind: c"usb4eth".as_ptr().cast(),
+                kind: c"usb4eth".as_char_ptr(),
                 setup: Some(setup),
                 ..pin_init::zeroed()
             }),

@@ -159,7 +159,9 @@ impl Device {
         self.mac.store(mac, ordering::Relaxed);
         let payload = netdev.mtu().saturating_sub(OVERHEAD);
         let mut sizes = Mtu::ALL.into_iter().rev();
-        let mtu = sizes.find(|mtu| mtu.bytes() <= payload).unwrap_or(Mtu::M256);
+        let mtu = sizes
+            .find(|mtu| mtu.bytes() <= payload)
+            .unwrap_or(Mtu::M256);
         self.mtu.store(mtu.code().into(), ordering::Relaxed);
     }
 

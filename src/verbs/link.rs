@@ -29,7 +29,7 @@ use core::ptr::null_mut;
 use kernel::error::to_result;
 use kernel::ffi;
 use kernel::prelude::*;
-use kernel::str::CStrExt;
+use kernel::str::{as_char_ptr_in_const_context, CStrExt};
 use kernel::sync::atomic::{ordering, Atomic};
 use kernel::sync::{global_lock, new_mutex, Arc, Mutex};
 use kernel::time::msecs_to_jiffies;
@@ -122,8 +122,7 @@ impl CoreDevice {
     fn name(&self) -> Name {
         // SAFETY: By the type's invariants the device is there. The core changes the name under a
         // lock that is not ours; renaming a device while it is unregistered fails.
-        let name = unsafe { (*self.0).name };
-        name
+        unsafe { (*self.0).name }
     }
 }
 
@@ -233,10 +232,10 @@ impl Links {
             unsafe { compat::ib_dealloc_device(ib) };
             return Err(error);
         }
-        // SAFETY: The device is complete, its name ends with a zero. No DMA device: addresses of
-        // kernel users are virtual.
-        let registered =
-            to_result(unsafe { compat::ib_register_device(ib, name.as_ptr(), null_mut()) });
+        // No DMA device: addresses of kernel users are virtual.
+        // SAFETY: The device is complete, its name ends with a zero.
+        let registered = unsafe { compat::ib_register_device(ib, name.as_ptr(), null_mut()) };
+        let registered = to_result(registered);
         if registered.is_err() {
             self.with(ib, |link| link.stage = Stage::Ending);
             // SAFETY: Registration failed, so it is still ours to deallocate.
@@ -455,14 +454,21 @@ impl LinkOps {
 }
 
 static LINK_OPS: LinkOps = LinkOps(Opaque::new(compat::rdma_link_ops {
-    type_: c"usb4_rxe".as_ptr().cast(),
+    type_: as_char_ptr_in_const_context(c"usb4_rxe"),
     newlink: Some(newlink),
     dellink: Some(dellink),
     ..zeroed()
 }));
 
 /// `rdma_link_ops.newlink`
-unsafe extern "C" fn newlink(name: *const ffi::c_char, device: *mut compat::net_device) -> ffi::c_int {
+///
+/// # Safety
+///
+/// As the core calls it.
+unsafe extern "C" fn newlink(
+    name: *const ffi::c_char,
+    device: *mut compat::net_device,
+) -> ffi::c_int {
     // SAFETY: The core hands in a string that ends with a zero.
     let name = unsafe { CStr::from_char_ptr(name) };
     // SAFETY: The core holds the network device during the call.
@@ -492,6 +498,10 @@ fn add(name: &CStr, netdev: &Netdev, is_ours: bool) -> Result {
 }
 
 /// `rdma_link_ops.dellink`: the core unregisters the device next. It does not expect us to fail.
+///
+/// # Safety
+///
+/// As the core calls it.
 unsafe extern "C" fn dellink(ib: *mut compat::ib_device) -> ffi::c_int {
     if let Ok(links) = links() {
         links.with(ib, |link| {
@@ -504,6 +514,10 @@ unsafe extern "C" fn dellink(ib: *mut compat::ib_device) -> ffi::c_int {
 }
 
 /// `notifier_block.notifier_call`: events of network devices. RTNL is held.
+///
+/// # Safety
+///
+/// As the core calls it.
 unsafe extern "C" fn netdev_event(
     _block: *mut compat::notifier_block,
     event: ffi::c_ulong,

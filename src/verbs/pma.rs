@@ -62,7 +62,9 @@ pub unsafe extern "C" fn process_mad(
 /// Fills in an attribute; `false` if we have none of this kind.
 fn get(device: &Device, id: u16, attribute: &mut [u8]) -> bool {
     let mut put = |at: usize, bytes: &[u8]| {
-        let place = attribute.get_mut(at..).and_then(|place| place.get_mut(..bytes.len()));
+        let place = attribute
+            .get_mut(at..)
+            .and_then(|place| place.get_mut(..bytes.len()));
         if let Some(place) = place {
             place.copy_from_slice(bytes);
         }

@@ -6,6 +6,12 @@ use kernel::ffi;
 
 use super::{limits, odp, unsupported};
 
+/// A limit in the type of its field: signed in 7.2, unsigned in 7.3.
+fn limit<T: TryFrom<u32> + Default>(limit: u32) -> T {
+    // All of ours fit in both.
+    T::try_from(limit).unwrap_or_default()
+}
+
 /// `ib_device_ops.query_device`
 ///
 /// # Safety
@@ -25,34 +31,33 @@ pub unsafe extern "C" fn query_device(
     attr.device_cap_flags = limits::CAPABILITIES;
     attr.kernel_cap_flags = limits::KERNEL_CAPABILITIES;
     if odp::is_supported() {
-        attr.kernel_cap_flags |= compat::ib_kernel_cap_flags_IBK_ON_DEMAND_PAGING as u64;
+        attr.kernel_cap_flags |= u64::from(compat::ib_kernel_cap_flags_IBK_ON_DEMAND_PAGING);
         let caps = &mut attr.odp_caps;
-        caps.general_caps = compat::ib_odp_general_cap_bits_IB_ODP_SUPPORT as u64;
+        caps.general_caps = u64::from(compat::ib_odp_general_cap_bits_IB_ODP_SUPPORT);
         caps.per_transport_caps.ud_odp_caps = limits::ODP_DATAGRAM;
         caps.per_transport_caps.rc_odp_caps = limits::ODP_CONNECTION;
     }
     attr.atomic_cap = compat::ib_atomic_cap_IB_ATOMIC_HCA;
-    // These fields are signed in 7.2 and not in 7.3; the limits fit in both.
-    attr.max_qp = limits::QP as _;
-    attr.max_qp_wr = limits::QP_WR as _;
-    attr.max_send_sge = limits::SGE as _;
-    attr.max_recv_sge = limits::SGE as _;
-    attr.max_sge_rd = limits::SGE as _;
-    attr.max_cq = limits::OBJECTS as _;
-    attr.max_cqe = limits::CQE as _;
-    attr.max_mr = limits::MR as _;
-    attr.max_mw = limits::MW as _;
-    attr.max_pd = limits::OBJECTS as _;
-    attr.max_qp_rd_atom = limits::RD_ATOMIC as _;
-    attr.max_qp_init_rd_atom = limits::RD_ATOMIC as _;
-    attr.max_res_rd_atom = limits::RESPONDER_RESOURCES as _;
-    attr.max_mcast_grp = limits::MCAST_GROUPS as _;
-    attr.max_mcast_qp_attach = limits::MCAST_ATTACH as _;
-    attr.max_total_mcast_qp_attach = limits::MCAST_TOTAL as _;
-    attr.max_ah = limits::AH as _;
-    attr.max_srq = limits::SRQ as _;
-    attr.max_srq_wr = limits::SRQ_WR as _;
-    attr.max_srq_sge = limits::SRQ_SGE as _;
+    attr.max_qp = limit(limits::QP);
+    attr.max_qp_wr = limit(limits::QP_WR);
+    attr.max_send_sge = limit(limits::SGE);
+    attr.max_recv_sge = limit(limits::SGE);
+    attr.max_sge_rd = limit(limits::SGE);
+    attr.max_cq = limit(limits::OBJECTS);
+    attr.max_cqe = limit(limits::CQE);
+    attr.max_mr = limit(limits::MR);
+    attr.max_mw = limit(limits::MW);
+    attr.max_pd = limit(limits::OBJECTS);
+    attr.max_qp_rd_atom = limit(limits::RD_ATOMIC);
+    attr.max_qp_init_rd_atom = limit(limits::RD_ATOMIC);
+    attr.max_res_rd_atom = limit(limits::RESPONDER_RESOURCES);
+    attr.max_mcast_grp = limit(limits::MCAST_GROUPS);
+    attr.max_mcast_qp_attach = limit(limits::MCAST_ATTACH);
+    attr.max_total_mcast_qp_attach = limit(limits::MCAST_TOTAL);
+    attr.max_ah = limit(limits::AH);
+    attr.max_srq = limit(limits::SRQ);
+    attr.max_srq_wr = limit(limits::SRQ_WR);
+    attr.max_srq_sge = limit(limits::SRQ_SGE);
     attr.max_fast_reg_page_list_len = limits::FAST_REGISTER_PAGES;
     attr.max_pkeys = limits::PKEYS;
     attr.local_ca_ack_delay = limits::ACK_DELAY;

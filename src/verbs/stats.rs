@@ -8,6 +8,7 @@ use core::ptr;
 
 use kernel::ffi;
 use kernel::prelude::*;
+use kernel::str::as_char_ptr_in_const_context;
 use kernel::sync::atomic::{ordering, Atomic};
 
 use super::device::Device;
@@ -80,7 +81,7 @@ impl Counters {
 macro_rules! descriptions {
     ($($name:literal)*) => {
         [$(compat::rdma_stat_desc {
-            name: $name.as_ptr().cast(),
+            name: as_char_ptr_in_const_context($name),
             ..pin_init::zeroed()
         }),*]
     };
