@@ -77,20 +77,6 @@ unsafe impl Send for Umem {}
 // SAFETY: As above.
 unsafe impl Sync for Umem {}
 
-/// What an access needs is not there.
-pub enum Miss {
-    /// It is being fetched: try again soon.
-    Absent,
-    /// It will not be.
-    Gone,
-}
-
-impl From<Fault> for Miss {
-    fn from(_: Fault) -> Self {
-        Self::Gone
-    }
-}
-
 static NOTIFIER: Static<compat::mmu_interval_notifier_ops> =
     Static(compat::mmu_interval_notifier_ops {
         invalidate: Some(invalidate),
@@ -182,11 +168,11 @@ impl OnDemand {
         len: usize,
         write: bool,
         mut each: impl FnMut(Span<'_>) -> Result<(), Fault>,
-    ) -> Result<(), Miss> {
+    ) -> Result<(), Fault> {
         if write && !self.writable {
-            return Err(Miss::Gone);
+            return Err(Fault::Gone);
         }
-        let pieces = self.blocks.pieces(offset, len).ok_or(Miss::Gone)?;
+        let pieces = self.blocks.pieces(offset, len).ok_or(Fault::Gone)?;
         let mut known = self.shared.pages.lock(bh);
         for piece in pieces {
             match known.find(piece.block, write)? {
@@ -201,19 +187,19 @@ impl OnDemand {
                     });
                     drop(known);
                     self.shared.start_work();
-                    return Err(Miss::Absent);
+                    return Err(Fault::Absent);
                 }
                 Found::Failed => {
                     if let Some(page) = known.pages.get_mut(piece.block) {
                         page.told();
                     }
-                    return Err(Miss::Gone);
+                    return Err(Fault::Gone);
                 }
             }
         }
         for piece in pieces {
             let Found::Here(addr) = known.find(piece.block, write)? else {
-                return Err(Miss::Gone);
+                return Err(Fault::Gone);
             };
             if write {
                 if let Some(page) = known.pages.get_mut(piece.block) {

@@ -190,7 +190,9 @@ impl PageList {
         self.blocks = Blocks::EMPTY;
         self.bases.clear();
         for base in bases {
-            self.bases.push_within_capacity(*base).map_err(|_| Fault::Gone)?;
+            self.bases
+                .push_within_capacity(*base)
+                .map_err(|_| Fault::Gone)?;
         }
         self.blocks = blocks;
         Ok(())

@@ -21,7 +21,6 @@ use crate::rxe::env::{AtomicOp, Fault};
 use crate::rxe::wire::Feth;
 use crate::verbs::lock::Bh;
 use crate::verbs::mw::Mw;
-use crate::verbs::odp::Miss;
 use crate::verbs::pages::{direct_span, Span};
 
 /// An access to a region.
@@ -98,12 +97,7 @@ impl<'a> Handle<'a> {
             Backing::OnDemand(memory) => {
                 let offset = at.checked_sub(mr.facts.start).ok_or(Fault::Gone)?;
                 let write = mode == Mode::Write;
-                memory
-                    .spans(self.bh, offset, len, write, each)
-                    .map_err(|miss| match miss {
-                        Miss::Absent => Fault::Absent,
-                        Miss::Gone => Fault::Gone,
-                    })
+                memory.spans(self.bh, offset, len, write, each)
             }
             // SAFETY: Only the kernel has keys of such regions: it hands them, with addresses of
             // its own memory, to its own queue pairs, or to peers it trusts with all of it.
