@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What the objects around queue pairs promise a process, beyond what rdma-core's own tests ask.
+ * What the objects around queue pairs, and memory, promise a process, beyond what rdma-core's own tests ask.
  *
  *   verbs DEVICE GID-INDEX [TEST...]
  */
@@ -9,7 +9,8 @@
 static const struct {
 	const char *name;
 	void (*run)(struct rig *rig);
-} TESTS[] = { { "cq", test_cq }, { "srq", test_srq }, { "ah", test_ah }, { "mcast", test_mcast }, { "maps", test_maps } };
+} TESTS[] = { { "cq", test_cq }, { "srq", test_srq }, { "ah", test_ah }, { "mcast", test_mcast }, { "maps", test_maps },
+	      { "mr", test_mr }, { "mw", test_mw } };
 
 int main(int argc, char **argv)
 {

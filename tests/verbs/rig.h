@@ -73,5 +73,7 @@ void test_srq(struct rig *rig);
 void test_ah(struct rig *rig);
 void test_mcast(struct rig *rig);
 void test_maps(struct rig *rig);
+void test_mr(struct rig *rig);
+void test_mw(struct rig *rig);
 
 #endif
