@@ -436,6 +436,28 @@ void usb4_rxe_srq_event(struct ib_srq *srq, enum ib_event_type type)
 		srq->event_handler(&event, srq->srq_context);
 }
 
+/*
+ * Memory for a queue, zeroed. vmalloc_user() would not charge it to the process's memory control group, would rather kill other
+ * processes than fail, and complains in the log about sizes that any process may ask for.
+ */
+void *usb4_rxe_queue_alloc(size_t len)
+{
+	return __vmalloc(len, GFP_KERNEL_ACCOUNT | __GFP_ZERO | __GFP_RETRY_MAYFAIL | __GFP_NOWARN);
+}
+
+/* Fills a new mapping, as long as the memory, with its pages; each is counted for the mapping. */
+int usb4_rxe_queue_map(struct vm_area_struct *vma, void *memory)
+{
+	unsigned long at;
+	int err = 0;
+
+	for (at = vma->vm_start; at < vma->vm_end && !err; at += PAGE_SIZE, memory += PAGE_SIZE)
+		err = vm_insert_page(vma, at, vmalloc_to_page(memory));
+	if (!err)
+		vm_flags_set(vma, VM_DONTEXPAND | VM_DONTDUMP);
+	return err;
+}
+
 /* The driver's part of a verb's attributes. */
 struct ib_udata *usb4_rxe_driver_udata(struct uverbs_attr_bundle *attrs)
 {

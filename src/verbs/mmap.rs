@@ -121,10 +121,10 @@ pub unsafe extern "C" fn mmap(
         return EINVAL.to_errno();
     }
     // SAFETY: Entries of our contexts are made by `Mapping::new` only; the reference that we have
-    // now keeps it, and with it the memory. `vma` is the new mapping.
+    // now keeps it, and with it the memory. `vma` is the new mapping, as long as the memory.
     unsafe {
         let memory = &(*found.cast::<Entry>()).memory;
-        let mapped = compat::remap_vmalloc_range(vma, memory.base().cast(), 0);
+        let mapped = compat::usb4_rxe_queue_map(vma, memory.base().cast());
         compat::rdma_user_mmap_entry_put(found);
         mapped
     }

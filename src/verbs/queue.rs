@@ -39,7 +39,7 @@ const _: () = assert!(QUEUE_DATA_AT % LINE == 0 && QUEUE_DATA_AT < PAGE_SIZE);
 ///
 /// # Invariants
 ///
-/// `base` points to `len` bytes from `vmalloc_user`, a multiple of the page size.
+/// `base` points to `len` bytes from `usb4_rxe_queue_alloc`, a multiple of the page size.
 pub struct Memory {
     base: NonNull<u8>,
     len: usize,
@@ -55,7 +55,7 @@ impl Memory {
     fn new(len: usize) -> Result<Self> {
         let len = len.checked_next_multiple_of(PAGE_SIZE).ok_or(EINVAL)?;
         // SAFETY: Has no requirements.
-        let base = unsafe { compat::vmalloc_user_noprof(len) };
+        let base = unsafe { compat::usb4_rxe_queue_alloc(len) };
         let base = NonNull::new(base.cast::<u8>()).ok_or(ENOMEM)?;
         // INVARIANT: Just allocated.
         Ok(Self { base, len })
@@ -84,7 +84,7 @@ impl Memory {
 
 impl Drop for Memory {
     fn drop(&mut self) {
-        // SAFETY: From `vmalloc_user`, and nobody uses it in the kernel any more. The last owner
+        // SAFETY: From `Memory::new`, and nobody uses it in the kernel any more. The last owner
         // may be in softirq context, which `vfree` allows: it then frees later. Processes keep
         // references to the pages that they have mapped.
         unsafe { compat::vfree(self.base().cast()) };

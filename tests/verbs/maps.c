@@ -39,6 +39,40 @@ static void *map(struct rig *rig, size_t len, off_t offset, int flags)
 	return mmap(NULL, len, PROT_READ | PROT_WRITE, flags, rig->context->cmd_fd, offset);
 }
 
+/* The largest queues there may be: made, or refused for want of memory. */
+static void largest(struct rig *rig)
+{
+	struct ibv_cq *cq = ibv_create_cq(rig->context, 10, NULL, NULL, 0);
+	struct ibv_device_attr device;
+	struct ibv_qp *qp;
+	struct ibv_srq *srq;
+
+	EQUAL(ibv_query_device(rig->context, &device), 0);
+	for (int wr = 1 << 11; wr <= device.max_qp_wr; wr *= 8) {
+		struct ibv_qp_init_attr init = { .qp_type = IBV_QPT_RC, .send_cq = cq, .recv_cq = cq,
+						 .cap = { .max_send_wr = wr, .max_send_sge = device.max_sge,
+							  .max_recv_wr = wr, .max_recv_sge = device.max_sge } };
+
+		qp = ibv_create_qp(rig->pd, &init);
+		if (!qp) {
+			EQUAL(errno, ENOMEM);
+		} else {
+			CHECK(init.cap.max_send_wr >= (uint32_t)wr && init.cap.max_recv_wr >= (uint32_t)wr);
+			EQUAL(ibv_destroy_qp(qp), 0);
+		}
+	}
+	for (int wr = 1 << 11; wr <= device.max_srq_wr; wr *= 8) {
+		struct ibv_srq_init_attr init = { .attr = { .max_wr = wr, .max_sge = device.max_srq_sge } };
+
+		srq = ibv_create_srq(rig->pd, &init);
+		if (!srq)
+			EQUAL(errno, ENOMEM);
+		else
+			EQUAL(ibv_destroy_srq(srq), 0);
+	}
+	EQUAL(ibv_destroy_cq(cq), 0);
+}
+
 void test_maps(struct rig *rig)
 {
 	struct ibv_cq *cq = ibv_create_cq(rig->context, 500, NULL, NULL, 0);
@@ -81,4 +115,5 @@ void test_maps(struct rig *rig)
 	for (size_t i = 0; i < maps->len; i++)
 		EQUAL(second[i], 19);
 	EQUAL(munmap(second, maps->len), 0);
+	largest(rig);
 }
