@@ -24,12 +24,16 @@ use crate::verbs::object::Object;
 /// Bits of the mask that every transport knows (`IB_QP_ATTR_STANDARD_BITS`).
 const STANDARD: u32 = (1 << 21) - 1;
 
-/// Rights a queue pair may give its peer.
-const RIGHTS: u32 = Rights::LOCAL_WRITE
+/// Access flags that `modify_qp` takes, as upstream does: those of memory regions, of which only
+/// the peer's rights mean anything here.
+const ACCESS: u32 = Rights::LOCAL_WRITE
     .union(Rights::REMOTE)
+    .union(Rights::MW_BIND)
     .union(Rights::FLUSH_GLOBAL)
     .union(Rights::FLUSH_PERSISTENT)
-    .bits();
+    .bits()
+    | compat::ib_access_flags_IB_ACCESS_ON_DEMAND as u32
+    | compat::ib_access_flags_IB_ACCESS_OPTIONAL as u32;
 
 /// The state as the core counts them: the engine's numbers are the same.
 fn state(code: compat::ib_qp_state) -> Result<State> {
@@ -165,7 +169,7 @@ fn decode(qp: &Qp, attr: &compat::ib_qp_attr, mask: u32) -> Result<Change> {
     if has(mask, Fields::ACCESS) {
         let bits = attr.qp_access_flags as u32;
         let connected = matches!(qp.sq.qp_type, QpType::Rc | QpType::Uc);
-        if !connected || bits & !RIGHTS != 0 {
+        if !connected || bits & !ACCESS != 0 {
             return Err(EINVAL);
         }
         change.rights = Some(Rights::from_bits(bits));
