@@ -11,7 +11,7 @@ start_users() {
 	local user
 	users=()
 	for ((user = $1 * 3; user < $1 * 3 + 2 + $1 % 3; user++)); do
-		users_start "$user"
+		users_start "$user" "${users_kinds[user % ${#users_kinds[@]}]}"
 		users+=("$user")
 	done
 }

@@ -78,6 +78,9 @@ pub struct Run {
     pub args: Vec<String>,
 }
 
+/// The RDMA driver that scripts use unless `--rdma` says otherwise.
+pub const OURS: &str = "usb4_rxe";
+
 /// The guests and the cables between them.
 #[derive(Args, Clone, Debug)]
 pub struct Setting {
@@ -103,7 +106,7 @@ pub struct Setting {
     #[arg(long)]
     pub no_module: bool,
     /// Driver that tests/lab/guest/rdma.sh makes RDMA devices with: ours, or upstream's to compare with
-    #[arg(long, value_name = "DRIVER", default_value = "usb4_rxe", value_parser = ["usb4_rxe", "rxe"])]
+    #[arg(long, value_name = "DRIVER", default_value = OURS, value_parser = [OURS, "rxe"])]
     pub rdma: String,
     /// Memory of a guest, in MiB
     #[arg(long, value_name = "M", default_value_t = 512)]

@@ -5,10 +5,11 @@
 //! ```text
 //! # lab: --hosts 3 --rails 1 --timeout 120        options of tests/lab/run
 //! # lab-kernels: 7.3                              only on these; all kernels without the line
+//! # lab-rdma: usb4_rxe                             only with these RDMA drivers (--rdma)
 //! # lab-expects: BUG:                             the run must fail, and say this
 //! ```
 //!
-//! The last is for scenarios that test the lab itself: that it notices what it promises to notice.
+//! `lab-expects` is for scenarios that test the lab itself: that it notices what it promises to notice.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,7 +20,7 @@ use anyhow::{bail, Context, Result};
 use clap::Parser;
 
 use crate::cache::Cache;
-use crate::cli::{Cli, Command, Run, Test};
+use crate::cli::{Cli, Command, Run, Test, OURS};
 use crate::run::{checkout, run};
 use crate::session::Verdict;
 
@@ -30,6 +31,7 @@ struct Scenario {
     path: PathBuf,
     options: Vec<String>,
     kernels: Option<Vec<String>>,
+    drivers: Option<Vec<String>>,
     expects: Option<String>,
 }
 
@@ -50,8 +52,18 @@ impl Scenario {
             path: path.to_owned(),
             options: words("# lab:").unwrap_or_default(),
             kernels: words("# lab-kernels:"),
+            drivers: words("# lab-rdma:"),
             expects: header("# lab-expects:").map(|text| text.trim().to_owned()),
         }
+    }
+
+    /// True when it is meant for this kernel and RDMA driver.
+    fn is_for(&self, kernel: &str, rdma: Option<&str>) -> bool {
+        let wants = |list: &Option<Vec<String>>, name: &str| {
+            list.as_ref()
+                .is_none_or(|list| list.iter().any(|entry| entry == name))
+        };
+        wants(&self.kernels, kernel) && wants(&self.drivers, rdma.unwrap_or(OURS))
     }
 
     fn is_passed_by(&self, verdict: &Verdict) -> bool {
@@ -138,11 +150,7 @@ pub fn test(cache: &Cache, options: &Test) -> Result<ExitCode> {
             continue;
         }
         for scenario in &chosen {
-            if scenario
-                .kernels
-                .as_ref()
-                .is_none_or(|kernels| kernels.contains(&kernel))
-            {
+            if scenario.is_for(&kernel, rdma) {
                 jobs.push((scenario, kernel.clone()));
             }
         }
@@ -249,6 +257,17 @@ mod tests {
             .troubles
             .push("host1: [ 1.0] WARNING: on purpose".into());
         assert!(scenario.is_passed_by(&verdict));
+    }
+
+    #[test]
+    fn a_scenario_may_be_for_some_kernels_and_drivers_only() {
+        let everywhere = Scenario::parse(Path::new("/x/a.sh"), "# lab: --hosts 1\n");
+        assert!(everywhere.is_for("7.2", Some("rxe")));
+        let text = "# lab-kernels: 7.3\n# lab-rdma: usb4_rxe\n";
+        let ours = Scenario::parse(Path::new("/x/b.sh"), text);
+        assert!(ours.is_for("7.3", None));
+        assert!(!ours.is_for("7.2", None));
+        assert!(!ours.is_for("7.3", Some("rxe")));
     }
 
     #[test]
