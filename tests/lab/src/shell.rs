@@ -16,7 +16,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
-use rustix::termios::{isatty, tcgetattr, tcsetattr, OptionalActions, OutputModes, Termios};
+use rustix::termios::{isatty, tcgetattr, tcsetattr, OptionalActions, Termios};
 
 use crate::cache::Cache;
 use crate::cli::Setting;
@@ -76,8 +76,6 @@ impl RawTerminal {
         let saved = tcgetattr(std::io::stdin()).context("cannot read the terminal's settings")?;
         let mut raw = saved.clone();
         raw.make_raw();
-        // The lab's own messages end in plain line feeds.
-        raw.output_modes |= OutputModes::OPOST | OutputModes::ONLCR;
         tcsetattr(std::io::stdin(), OptionalActions::Now, &raw)?;
         Ok(Self(saved))
     }
