@@ -21,6 +21,7 @@ use clap::Parser;
 
 use crate::cache::Cache;
 use crate::cli::{Cli, Command, Run, Test, OURS};
+use crate::interrupt::interrupted;
 use crate::run::{checkout, run};
 use crate::session::Verdict;
 
@@ -96,7 +97,13 @@ impl Scenario {
         let cli = Cli::try_parse_from(std::iter::once("lab".to_owned()).chain(words))
             .with_context(|| format!("the '# lab:' line of {} is wrong", self.path.display()))?;
         match cli.command {
-            Command::Run(options) => Ok(options),
+            Command::Run(mut options) => {
+                // In a header, paths are those of the checkout, wherever the test is started.
+                if let Some(topology) = &mut options.setting.topology {
+                    *topology = checkout().join(&*topology);
+                }
+                Ok(options)
+            }
             _ => bail!(
                 "the '# lab:' line of {} holds more than options",
                 self.path.display()
@@ -198,6 +205,10 @@ pub fn test(cache: &Cache, options: &Test) -> Result<ExitCode> {
         );
         println!("{line}");
         lines.push(line);
+        if interrupted() {
+            println!("lab: interrupted in {}", scenario.name);
+            return Ok(ExitCode::from(130));
+        }
         if !passed {
             failed.push(format!(
                 "tests/lab/{}",
@@ -281,7 +292,10 @@ mod tests {
         let scenarios = all_scenarios().unwrap();
         assert!(!scenarios.is_empty());
         for scenario in scenarios {
-            scenario.options("7.2", None).unwrap();
+            let options = scenario.options("7.2", None).unwrap();
+            if let Some(topology) = options.setting.topology {
+                assert!(topology.is_absolute() && topology.exists(), "{topology:?}");
+            }
         }
     }
 }
