@@ -75,5 +75,6 @@ void test_mcast(struct rig *rig);
 void test_maps(struct rig *rig);
 void test_mr(struct rig *rig);
 void test_mw(struct rig *rig);
+void test_odp(struct rig *rig);
 
 #endif
