@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # The module loads and unloads 20 times, with users coming and going: it stays while somebody holds a device open, the users do not
 # notice the attempt, and it goes as soon as they have gone, by every way out.
+# lab-long
 # lab: --hosts 1 --rails 0 --smp 2 --timeout 500
 . /checkout/tests/lab/guest/rdma.sh
 . /checkout/tests/lab/guest/users.sh

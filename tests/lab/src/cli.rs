@@ -136,6 +136,9 @@ pub struct Test {
     /// RDMA driver instead of usb4_rxe: see 'tests/lab/run --help'
     #[arg(long, value_name = "DRIVER")]
     pub rdma: Option<String>,
+    /// With those that take minutes each, too
+    #[arg(long)]
+    pub long: bool,
     /// Run all of them so many times
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub repeat: u32,

@@ -7,6 +7,7 @@
 //! # lab-kernels: 7.3                              only on these; all kernels without the line
 //! # lab-rdma: usb4_rxe                             only with these RDMA drivers (--rdma)
 //! # lab-expects: BUG:                             the run must fail, and say this
+//! # lab-long                                      only with --long, or when it is named
 //! ```
 //!
 //! `lab-expects` is for scenarios that test the lab itself: that it notices what it promises to notice.
@@ -33,6 +34,7 @@ struct Scenario {
     options: Vec<String>,
     kernels: Option<Vec<String>>,
     drivers: Option<Vec<String>>,
+    long: bool,
     expects: Option<String>,
 }
 
@@ -54,6 +56,7 @@ impl Scenario {
             options: words("# lab:").unwrap_or_default(),
             kernels: words("# lab-kernels:"),
             drivers: words("# lab-rdma:"),
+            long: header("# lab-long").is_some(),
             expects: header("# lab-expects:").map(|text| text.trim().to_owned()),
         }
     }
@@ -143,7 +146,9 @@ fn all_scenarios() -> Result<Vec<Scenario>> {
 pub fn test(cache: &Cache, options: &Test) -> Result<ExitCode> {
     let rdma = options.rdma.as_deref();
     let mut chosen = all_scenarios()?;
-    if !options.names.is_empty() {
+    if options.names.is_empty() {
+        chosen.retain(|scenario| options.long || !scenario.long);
+    } else {
         chosen.retain(|scenario| {
             options
                 .names
