@@ -235,12 +235,7 @@ fn atomic_remote(whole: &compat::ib_atomic_wr) -> Remote {
 /// # Safety
 ///
 /// `wr` is a valid request.
-pub unsafe fn write_recv(
-    ring: &Queue,
-    max_sge: u32,
-    at: u32,
-    wr: &compat::ib_recv_wr,
-) -> Result {
+pub unsafe fn write_recv(ring: &Queue, max_sge: u32, at: u32, wr: &compat::ib_recv_wr) -> Result {
     if ring.is_full(at) {
         return Err(ENOMEM);
     }

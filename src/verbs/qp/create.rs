@@ -15,7 +15,6 @@ use crate::rxe::qpn::Qpn;
 use crate::rxe::user_abi::{self, Poster};
 use crate::verbs::cq::Cq;
 use crate::verbs::device::{limits, Device};
-use crate::verbs::{errno, unsupported};
 use crate::verbs::lock::{new_bh_lock, new_irq_lock, Rundown};
 use crate::verbs::object::Object;
 use crate::verbs::pd::Pd;
@@ -23,6 +22,7 @@ use crate::verbs::queue::Queue;
 use crate::verbs::srq::Srq;
 use crate::verbs::timer::Timer;
 use crate::verbs::udata::Udata;
+use crate::verbs::{errno, unsupported};
 
 /// Numbers of ordinary queue pairs: 0 and 1 are taken, 2 to 15 kept free as upstream does.
 const LOWEST_QPN: u32 = 16;

@@ -243,7 +243,8 @@ impl Qp {
             }
         }
         // The state's number is its place in `State::ALL`.
-        this.state_seen.store(engine.state() as u32, ordering::Relaxed);
+        this.state_seen
+            .store(engine.state() as u32, ordering::Relaxed);
         if !given.wants_drained() {
             later.events &= !bit(AsyncEvent::SendQueueDrained);
         }

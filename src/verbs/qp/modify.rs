@@ -17,9 +17,9 @@ use crate::rxe::time::{AckTimeout, RnrTimer};
 use crate::verbs::ah;
 use crate::verbs::deliver;
 use crate::verbs::device::limits;
-use crate::verbs::{errno, unsupported};
 use crate::verbs::lock::Bh;
 use crate::verbs::object::Object;
+use crate::verbs::{errno, unsupported};
 
 /// Bits of the mask that every transport knows (`IB_QP_ATTR_STANDARD_BITS`).
 const STANDARD: u32 = (1 << 21) - 1;
