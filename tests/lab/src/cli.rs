@@ -49,8 +49,10 @@ Nothing is loaded at the start: 'modprobe thunderbolt' finds the cables. Example
   [ $LAB_HOST = 2 ] || ping -c 3 host2
   barrier end
 
-The exit status is the worst of all guests'. A WARN, BUG, Oops, lockdep or KASAN report in a kernel log fails the run.
-Consoles, kernel logs, outputs and results are kept in the folder named at the end.";
+lib.sh has more: tb_load and tb_peers (cables without network), tbnet_devices, answers; 'lab wait 30 COMMAND' waits for anything.
+
+The exit status is the worst of all guests', 1 when only a kernel log has a WARN, BUG, Oops, lockdep or KASAN report or a guest
+hangs, 130 after Ctrl-C. Consoles, kernel logs, outputs and results are kept in the folder named at the end.";
 
 /// Options of `run`.
 #[derive(Args, Debug)]
@@ -60,7 +62,7 @@ pub struct Run {
     /// The script (or any program) to run in every guest
     #[arg(long, value_name = "FILE")]
     pub script: PathBuf,
-    /// End guests that take longer than this many seconds
+    /// End scripts that take longer than this many seconds, counted from when all guests are up
     #[arg(long, value_name = "S", default_value_t = 180, value_parser = clap::value_parser!(u64).range(1..=604_800))]
     pub timeout: u64,
     /// Show the consoles as well

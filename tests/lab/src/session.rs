@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{ensure, Result};
 
-use crate::barrier::Barriers;
+use crate::barrier::{Answer, Barriers};
 use crate::cache::Cache;
 use crate::fabric::Fabric;
 use crate::guest::{Event, Guest, Machine};
@@ -36,6 +36,8 @@ use crate::request::Request;
 const LAST_LINES: usize = 20;
 /// Troubles that are shown and kept; one loop of warnings can make any number.
 pub const MOST_TROUBLES: usize = 200;
+/// How long guests may take from power-on to the script, at least; they need seconds, but not on a machine in trouble.
+const BOOT_TIME: Duration = Duration::from_secs(120);
 /// How much of a script's output is shown and kept.
 const MOST_OUTPUT: usize = 64 << 20;
 
@@ -147,9 +149,11 @@ impl<'a> Session<'a> {
         (1..=self.hosts.len()).try_for_each(|host| self.boot(host))
     }
 
-    /// Handles events until all scripts have ended, somebody interrupts, or the time limit is over.
+    /// Handles events until all scripts have ended, somebody interrupts, or the time limit is over. The limit is for the
+    /// scripts and begins when all guests are up.
     pub fn run(mut self, events: &Receiver<Event>, limit: Duration) -> Verdict {
-        let deadline = Instant::now() + limit;
+        let mut deadline = Instant::now() + BOOT_TIME.max(limit);
+        let mut up = false;
         while !self
             .hosts
             .iter()
@@ -158,6 +162,10 @@ impl<'a> Session<'a> {
             // Looked at after each event, too: a guest that talks without end must not hold up the end.
             if interrupted() {
                 return self.interrupted();
+            }
+            if !up && !self.verdict.boot_time.is_zero() {
+                up = true;
+                deadline = Instant::now() + limit;
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -304,16 +312,17 @@ impl<'a> Session<'a> {
                 "ok".into()
             }
             Request::Barrier(name) => {
-                // Whoever has ended will not come: those who wait should hear that now, not at the time limit.
-                if let Some(gone) = self.ended_without(&name) {
-                    return format!("error: host {gone} has ended and never came to '{name}'");
+                let hosts = &self.hosts;
+                let has_ended =
+                    |host: usize| matches!(hosts[host - 1].stage, Stage::Done(_) | Stage::Dead);
+                match self.barriers.ask(&name, host, hosts.len(), has_ended) {
+                    Answer::Open => "ok open".into(),
+                    Answer::Shut => "ok shut".into(),
+                    // Those who wait hear that now, not at the time limit.
+                    Answer::Never(gone) => {
+                        format!("error: host {gone} has ended and never came to '{name}'")
+                    }
                 }
-                if self.barriers.ask(&name, host, self.hosts.len()) {
-                    "ok open"
-                } else {
-                    "ok shut"
-                }
-                .into()
             }
             Request::Fabric(command) => {
                 let outcome = beside_consoles(&command, &self.out)
@@ -350,14 +359,6 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// A host whose script has ended (or whose guest has died) without having been at the barrier.
-    fn ended_without(&self, barrier: &str) -> Option<usize> {
-        (1..=self.hosts.len()).find(|host| {
-            matches!(self.hosts[host - 1].stage, Stage::Done(_) | Stage::Dead)
-                && !self.barriers.has(barrier, *host)
-        })
-    }
-
     fn trouble(&mut self, host: usize, what: String) {
         if self.verdict.troubles.len() >= MOST_TROUBLES {
             return;
@@ -386,10 +387,10 @@ impl<'a> Session<'a> {
         for host in 1..=self.hosts.len() {
             let stage = self.hosts[host - 1].stage;
             if matches!(stage, Stage::Booting | Stage::Running) {
-                let what = if stage == Stage::Booting {
-                    "still booting"
+                let (what, limit) = if stage == Stage::Booting {
+                    ("still booting", BOOT_TIME.max(limit))
                 } else {
-                    "script still running"
+                    ("script still running", limit)
                 };
                 self.trouble(
                     host,

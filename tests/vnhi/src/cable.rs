@@ -158,9 +158,8 @@ impl Pipe {
         if self.bytes > MAX_BYTES {
             return false;
         }
+        // The delay may have become shorter: only the first of the queue ever leaves, so order is kept.
         let due = now + self.faults.delay;
-        // The delay may have become shorter: order is kept.
-        let due = self.queue.back().map_or(due, |last| last.due.max(due));
         self.bytes += payload.len() + FRAME_OVERHEAD;
         self.counters.in_flight += 1;
         if let Some(count) = self.hop_count(&content) {
