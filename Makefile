@@ -10,6 +10,15 @@ help: ## Show the targets
 demo: lab ## Two virtual hosts, one USB4 cable, in one go (stock thunderbolt_net for now)
 	@tests/lab/run --no-module --timeout 150 --out out/demo --script tests/lab/demo.sh
 
+# The lab's kernels by default, which need the lab; KDIR=... is any prepared tree, with the compilers of this machine.
+.PHONY: module
+module: $(if $(KDIR),,lab) ## Build usb4_rxe.ko for the lab's kernels, or for KDIR=a prepared tree, see docs/building.md
+	@compat/build-module "$(KDIR)" $(foreach name,CLIPPY RUSTC KRUSTFLAGS LLVM CROSS_COMPILE V W,$(if $(filter command line environment,$(origin $(name))),$(name)='$($(name))'))
+
+.PHONY: module-lint
+module-lint: lab ## The kernel's own Rust lints over the module (clippy)
+	@compat/build-module "" CLIPPY=1
+
 .PHONY: test
 test: test-host test-lab ## Everything: host tests first, then the scenarios in guests, on every supported kernel
 
@@ -18,16 +27,24 @@ test-host: lint ## Tests that need no guest
 	cargo test --quiet --workspace
 
 .PHONY: test-lab
-test-lab: lab ## Scenarios in guests (needs the lab)
+test-lab: lab module ## Scenarios in guests (needs the lab)
 	@tests/lab/probe-module/build
+	@tests/verbs/build
 	@tests/lab/test
 
 # A distribution's cargo may come without rustfmt and clippy: then there is nothing to check with.
 .PHONY: lint
 lint: ## rustfmt, clippy, shell syntax
 	@if cargo fmt --version >/dev/null 2>&1; then echo cargo fmt --check; cargo fmt --all --check; else echo "lint: no rustfmt, skipped (apt-get install rustfmt)"; fi
+	@if rustfmt --version >/dev/null 2>&1; then rustfmt --check src/usb4_rxe.rs compat/compat.rs; fi
 	@if cargo clippy --version >/dev/null 2>&1; then echo cargo clippy; cargo clippy --quiet --workspace --all-targets -- -D warnings; else echo "lint: no clippy, skipped (apt-get install rust-clippy)"; fi
 	@for file in $$(git ls-files | xargs grep -lE '^#!/(bin|usr/bin/env) ?(ba)?sh'); do bash -n $$file || exit 1; done
+
+.PHONY: miri
+miri: ## The pure modules under Miri (needs: rustup component add --toolchain nightly miri rust-src)
+	MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri test --lib
+	MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri test --test engine -- adversary cases
+	MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri test --test simulation -- one --exact
 
 .PHONY: bench
 bench: ## Benchmarks of engine, wire format, rails and fabric (criterion)

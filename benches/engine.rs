@@ -76,7 +76,8 @@ impl Track {
         let start = Instant::now();
         for frame in &self.a.frames[..self.a.count] {
             let headers = Headers::parse(black_box(&frame.head)).expect("good");
-            self.responder
+            let _ = self
+                .responder
                 .packet(now, &headers, &self.payload[..], &mut self.b);
             self.responder.run(now, 8, &mut self.b);
         }
@@ -86,7 +87,7 @@ impl Track {
         let start = Instant::now();
         for frame in &self.b.frames[..self.b.count] {
             let headers = Headers::parse(black_box(&frame.head)).expect("good");
-            self.requester.packet(now, &headers, &[][..], &mut self.a);
+            let _ = self.requester.packet(now, &headers, &[][..], &mut self.a);
         }
         let complete = start.elapsed().saturating_sub(parse_ack);
         match stage {
@@ -107,13 +108,14 @@ impl Track {
         self.b.count = 0;
         for frame in &self.a.frames[..self.a.count] {
             let headers = Headers::parse(black_box(&frame.head)).expect("good");
-            self.responder
+            let _ = self
+                .responder
                 .packet(now, &headers, &self.payload[..], &mut self.b);
             self.responder.run(now, 8, &mut self.b);
         }
         for frame in &self.b.frames[..self.b.count] {
             let headers = Headers::parse(black_box(&frame.head)).expect("good");
-            self.requester.packet(now, &headers, &[][..], &mut self.a);
+            let _ = self.requester.packet(now, &headers, &[][..], &mut self.a);
         }
     }
 }

@@ -11,4 +11,8 @@
 #[cfg(feature = "host")]
 pub mod host;
 pub mod rxe;
-pub mod usb4;
+
+/// The egress: packets over USB4 DMA rings. Here its pure part; `usb4/mod.rs` is the kernel's.
+pub mod usb4 {
+    pub mod rail;
+}

@@ -1,14 +1,59 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! root
+
+//! Root of the kernel module: soft RoCE over USB4 rings.
+//!
+//! ```text
+//!   verbs      the ib_device and its objects, user memory, shared queues      kernel
+//!     |
+//!    rxe       the RoCEv2 engine                                              pure
+//!     |
+//!   usb4       the network device, rails                                      kernel, rail/ is pure
+//! ```
+//!
+//! The pure modules are compiled by the host's tests from the same files, see `lib.rs`.
+
+// On the host the pure modules are a library, whose items others may use.
+#![allow(unreachable_pub)]
+
 use kernel::prelude::*;
-#[allow(dead_code, unused_imports, unreachable_pub)] mod rxe;
-#[allow(dead_code, unused_imports, unreachable_pub)] mod usb4;
+
+// The host's tests use more of the pure modules than the kernel does. A slice to be consumed is a
+// `&mut &mut [u8]`.
+#[allow(dead_code, unused_imports, clippy::mut_mut)]
+mod rxe;
+#[allow(dead_code, unused_imports)]
+mod usb4;
+mod verbs;
+
 module! {
-    type: Module,
+    type: Usb4Rxe,
     name: "usb4_rxe",
     authors: ["usb4_rxe developers"],
     description: "Soft RoCE over USB4 rings",
-    license: "GPL",
+    license: "GPL v2",
+    alias: ["rdma-link-usb4_rxe", "rtnl-link-usb4eth"],
 }
-struct Module;
-impl kernel::Module for Module { fn init(_m: &'static ThisModule) -> Result<Self> { pr_info!("hi\n"); Ok(Self) } }
+
+/// The loaded module.
+struct Usb4Rxe {
+    _subsystem: verbs::link::Subsystem,
+}
+
+impl kernel::Module for Usb4Rxe {
+    fn init(_module: &'static ThisModule) -> Result<Self> {
+        check_layout()?;
+        Ok(Self {
+            _subsystem: verbs::link::Subsystem::register()?,
+        })
+    }
+}
+
+/// Refuses to run with structures that the C compiler sees differently.
+fn check_layout() -> Result {
+    let mut agreed = Ok(());
+    compat::check_layout(|field| {
+        pr_err!("not loaded: gcc and bindgen lay out {field} differently; this kernel and its headers do not fit together\n");
+        agreed = Err(EINVAL);
+    });
+    agreed
+}

@@ -19,12 +19,12 @@ use super::cqe::{Cqe, WcOpcode, WcStatus};
 use super::env::Env;
 use super::error::Failure;
 use super::events::{Drop, Event};
+use super::inbound::Taken;
 use super::opcode::Position;
 use super::psn::Psn;
 use super::qp::Attr;
 use super::requester::{Phase, Requester, Window};
-use super::retry::LOSS_SIGNS;
-use super::sge;
+use super::sge::{self, ScatterError};
 use super::time::Time;
 use super::wire::{Aeth, Body, Headers, Nak, Rc, ReadResponse, Syndrome};
 use super::wqe::SendOp;
@@ -53,24 +53,24 @@ impl Requester {
         headers: &Headers,
         payload: &E::Payload,
         env: &mut E,
-    ) -> Result<(), Failure> {
+    ) -> Result<Taken, Failure> {
         let Body::Rc(rc) = &headers.repr.body else {
-            return Ok(());
+            return Ok(Taken::Done);
         };
         let psn = headers.repr.bth.psn;
         let outstanding = self.outstanding();
         let ahead = psn.offset_from(self.una);
         // A sequence NAK may name the packet behind the last one sent: "I lack nothing".
-        let names_next = matches!(
+        let is_sequence_nak = matches!(
             rc,
             Rc::Ack(Aeth {
                 syndrome: Syndrome::Nak(Nak::PsnSequence),
                 ..
             })
         );
-        if ahead >= outstanding && !(names_next && ahead == outstanding) {
+        if ahead >= outstanding && !(is_sequence_nak && ahead == outstanding) {
             env.count(Event::Dropped(Drop::Ghost));
-            return Ok(());
+            return Ok(Taken::Done);
         }
         let is_ack = matches!(
             rc,
@@ -91,18 +91,22 @@ impl Requester {
                         syndrome: Syndrome::Nak(nak),
                         ..
                     }) if *nak != Nak::PsnSequence => Err(Failure::PeerGone),
-                    _ => self.gap(window, psn, env),
+                    _ => {
+                        self.gap(window, psn, is_sequence_nak, env)?;
+                        Ok(Taken::Done)
+                    }
                 }
             }
         }
         let before = self.una;
+        let mut taken = Taken::Done;
         match rc {
             Rc::Ack(aeth) => self.verdict(window, now, psn, aeth.syndrome, env)?,
             Rc::ReadResponse(part) => {
-                self.read_data(window, attr, psn, part, headers, payload, env)?;
+                taken = self.read_data(window, attr, psn, part, headers, payload, env)?;
             }
             Rc::AtomicAck(aeth, value) => {
-                self.atomic_result(window, attr, psn, aeth, value.original, env)?;
+                taken = self.atomic_result(window, attr, psn, aeth, value.original, env)?;
             }
             Rc::Send(_)
             | Rc::Write(_)
@@ -113,7 +117,7 @@ impl Requester {
             | Rc::AtomicWrite(..) => {}
         }
         self.progressed(before, window, now);
-        Ok(())
+        Ok(taken)
     }
 
     /// If the peer answered something new, budgets are full again.
@@ -121,8 +125,7 @@ impl Requester {
         if self.una == before {
             return;
         }
-        self.restarted = None;
-        self.signs_left = LOSS_SIGNS;
+        self.hope();
         self.skip_answered(window);
         if !self.retry.is_not_ready() {
             self.retry.progress(now, self.outstanding() != 0);
@@ -130,17 +133,28 @@ impl Requester {
     }
 
     /// Starts over at a missing answer: once, for what is under way behind it shows the same gap
-    /// again and again. A second loss at the same place is left to the timers.
-    fn gap<E: Env>(&mut self, window: &Window<'_>, got: Psn, env: &mut E) -> Result<(), Failure> {
+    /// again and again. `told` if the peer says by itself that something was lost.
+    fn gap<E: Env>(
+        &mut self,
+        window: &Window<'_>,
+        got: Psn,
+        told: bool,
+        env: &mut E,
+    ) -> Result<(), Failure> {
         env.count(Event::ResponseGap {
             expected: self.una,
             got,
         });
-        if self.restarted == Some(self.una) || self.retry.is_not_ready() {
+        let is_new = self.is_new_gap(got);
+        if self.retry.is_not_ready() {
             return Ok(());
         }
-        self.restart_charged(window, env)
-            .map_err(|_| self.retries_exceeded(env))
+        let restarted = match (is_new, told) {
+            (true, _) => self.restart_charged(window, env),
+            (false, true) => self.restart_if_sure(window, env),
+            (false, false) => Ok(()),
+        };
+        restarted.map_err(|_| self.retries_exceeded(env))
     }
 
     /// The budget is used up.
@@ -177,13 +191,7 @@ impl Requester {
                 if self.outstanding() == 0 || self.retry.is_not_ready() {
                     return Ok(());
                 }
-                if self.restarted == Some(self.una) {
-                    // It may have been on its way before the packets sent again arrived: that one
-                    // packet is cheap, all of them are not.
-                    self.probe_again();
-                    return Ok(());
-                }
-                self.restart_charged(window, env)
+                self.restart_if_sure(window, env)
                     .map_err(|_| self.retries_exceeded(env))
             }
             Syndrome::Nak(Nak::InvalidRequest) => Err(Failure::PeerInvalidRequest),
@@ -203,7 +211,7 @@ impl Requester {
         headers: &Headers,
         payload: &E::Payload,
         env: &mut E,
-    ) -> Result<(), Failure> {
+    ) -> Result<Taken, Failure> {
         if let ReadResponse::First(aeth) | ReadResponse::Last(aeth) | ReadResponse::Only(aeth) =
             part
         {
@@ -213,14 +221,14 @@ impl Requester {
         }
         let number = self.head;
         let Some(slot) = window.slot(number).filter(|_| number != self.tail) else {
-            return Ok(());
+            return Ok(Taken::Done);
         };
         match slot.wr.op {
             SendOp::Read(_) => {}
             SendOp::Flush { .. } | SendOp::AtomicWrite { .. } if headers.payload_len() == 0 => {
                 return match self.advance(window, psn.next(), env) {
                     Err(Stop::Failed(failure)) => Err(failure),
-                    Ok(()) | Err(Stop::Gap) => Ok(()),
+                    Ok(()) | Err(Stop::Gap) => Ok(Taken::Done),
                 };
             }
             _ => return Err(Failure::BadResponse),
@@ -233,15 +241,17 @@ impl Requester {
             return Err(Failure::BadResponse);
         }
         let offset = slot.received;
-        sge::scatter(
+        let stored = sge::scatter(
             env,
             attr.identity(),
             window.pieces(number),
             offset,
             payload,
             len,
-        )
-        .map_err(|_| Failure::RequestProtection)?;
+        );
+        if let Some(taken) = again(stored)? {
+            return Ok(taken);
+        }
         if let Some(slot) = window.slot_mut(number) {
             slot.received = offset.saturating_add(len);
             if ends {
@@ -252,7 +262,7 @@ impl Requester {
         if ends {
             self.complete_ready(window, env)?;
         }
-        Ok(())
+        Ok(Taken::Done)
     }
 
     fn atomic_result<E: Env>(
@@ -263,7 +273,7 @@ impl Requester {
         aeth: &Aeth,
         value: u64,
         env: &mut E,
-    ) -> Result<(), Failure> {
+    ) -> Result<Taken, Failure> {
         if !matches!(aeth.syndrome, Syndrome::Ack(_)) {
             return Err(Failure::BadResponse);
         }
@@ -282,14 +292,16 @@ impl Requester {
         }
         // In the byte order of this host, like the memory of its user.
         let bytes = value.to_ne_bytes();
-        sge::scatter_bytes(env, attr.identity(), window.pieces(number), 0, &bytes)
-            .map_err(|_| Failure::RequestProtection)?;
+        let stored = sge::scatter_bytes(env, attr.identity(), window.pieces(number), 0, &bytes);
+        if let Some(taken) = again(stored)? {
+            return Ok(taken);
+        }
         if let Some(slot) = window.slot_mut(number) {
             slot.phase = Phase::Done;
         }
         self.una = psn.next();
         self.complete_ready(window, env)?;
-        Ok(())
+        Ok(Taken::Done)
     }
 
     /// Everything before `end` was executed.
@@ -386,5 +398,14 @@ impl Requester {
         // Nothing more can be done about a full queue: the caller has reported it.
         let _ = env.complete_send(&cqe);
         true
+    }
+}
+
+/// Whether an answer must come again because its place in memory is not there now.
+fn again(stored: Result<(), ScatterError>) -> Result<Option<Taken>, Failure> {
+    match stored {
+        Ok(()) => Ok(None),
+        Err(ScatterError::Absent) => Ok(Some(Taken::Again)),
+        Err(ScatterError::TooShort | ScatterError::Protection) => Err(Failure::RequestProtection),
     }
 }

@@ -47,10 +47,15 @@ pub trait Completions {
     fn complete_receive(&mut self, cqe: &Cqe) -> Result<(), CqOverrun>;
 }
 
-/// An access that passed [`check`](super::access::check) and failed all the same: the object
-/// changed in between, or a page is not there.
+/// An access that passed [`check`](super::access::check) and failed all the same.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Fault;
+pub enum Fault {
+    /// The object changed in between, or no page will ever be there.
+    Gone,
+    /// A page is not there now and is being fetched (on-demand paging): the same access will
+    /// succeed soon. An atomic was not executed; a store may have stored a front part.
+    Absent,
+}
 
 /// An atomic operation on eight bytes of memory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

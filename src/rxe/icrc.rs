@@ -21,6 +21,8 @@
 //! The CRC function itself comes from outside, as a type: `crc32_le` in the kernel, `crc32fast` on
 //! the host. Both see the same bytes in the same order, so one [`Icrc`] serves both.
 
+mod mask;
+
 use core::marker::PhantomData;
 
 /// A CRC-32 function (IEEE polynomial, low bit first) without inversion at either end: the
@@ -36,20 +38,8 @@ pub const SEED: u32 = 0xdebb_20e3;
 /// Bytes of the ICRC on the wire.
 pub const LEN: usize = 4;
 
-/// Longest head over IPv4: IP, UDP, BTH, AtomicETH.
-const MAX_HEAD_V4: usize = 20 + 8 + 12 + 28;
-
-/// Longest head over IPv6.
-const MAX_HEAD_V6: usize = 40 + 8 + 12 + 28;
-
-/// An ACK over IPv4 from IP header to ICRC: the shortest packet.
-const ACK_V4: usize = 20 + 8 + 12 + 4 + LEN;
-
-/// An ACK over IPv6.
-const ACK_V6: usize = 40 + 8 + 12 + 4 + LEN;
-
-/// Longest head.
-pub const MAX_HEAD: usize = MAX_HEAD_V6;
+/// Longest head: IPv6, UDP, BTH, AtomicETH.
+pub const MAX_HEAD: usize = 40 + 8 + 12 + 28;
 
 /// The two versions of IP, with the bytes that do not count.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -98,17 +88,26 @@ impl<C: Crc32> Icrc<C> {
     /// to reach the end of the BTH, or longer than the longest chain of headers.
     #[inline]
     pub fn start(ip: IpVersion, packet: &[u8], head_len: usize) -> Option<Self> {
-        if head_len > packet.len() || head_len < ip.header_len() + 8 + 12 {
+        let max = MAX_HEAD.wrapping_sub(40).wrapping_add(ip.header_len());
+        if !(ip.header_len().wrapping_add(8 + 12)..=max).contains(&head_len) {
             return None;
         }
-        let state = match ip {
-            IpVersion::V4 => masked::<C, ACK_V4, MAX_HEAD_V4>(&MASK_V4, packet, head_len)?,
-            IpVersion::V6 => masked::<C, ACK_V6, MAX_HEAD_V6>(&MASK_V6, packet, head_len)?,
-        };
+        let head = packet.get(..head_len)?;
         Some(Self {
-            state,
+            state: C::update(mask::start(ip, head)?, head),
             crc: PhantomData,
         })
+    }
+
+    /// All at once: a packet without its ICRC, from the IP header on, in one piece. `None` if it
+    /// ends before the BTH does.
+    #[inline]
+    pub fn of(ip: IpVersion, packet: &[u8]) -> Option<[u8; LEN]> {
+        let whole = Self {
+            state: C::update(mask::start(ip, packet)?, packet),
+            crc: PhantomData,
+        };
+        Some(whole.finish())
     }
 
     /// Continues with payload or pad bytes.
@@ -139,67 +138,3 @@ impl<C: Crc32> Icrc<C> {
         (!self.state).to_le_bytes()
     }
 }
-
-/// The CRC over the first `head_len` bytes of `packet`, with the bits of `mask` taken as ones.
-///
-/// Works on a copy of one of two fixed sizes, so that whole registers are copied and masked; what
-/// is copied too much does not count.
-#[inline]
-fn masked<C: Crc32, const SHORT: usize, const LONG: usize>(
-    mask: &[u8; LONG],
-    packet: &[u8],
-    head_len: usize,
-) -> Option<u32> {
-    if head_len <= SHORT {
-        if let Some(head) = packet.first_chunk::<SHORT>() {
-            let head = or(head, mask.first_chunk()?);
-            return Some(C::update(SEED, head.get(..head_len)?));
-        }
-    }
-    let head = match packet.first_chunk::<LONG>() {
-        Some(head) => or(head, mask),
-        None => {
-            let mut head = [0; LONG];
-            head.get_mut(..packet.len())?.copy_from_slice(packet);
-            or(&head, mask)
-        }
-    };
-    Some(C::update(SEED, head.get(..head_len)?))
-}
-
-/// `a | b`, byte by byte.
-#[inline]
-fn or<const N: usize>(a: &[u8; N], b: &[u8; N]) -> [u8; N] {
-    let mut or = *a;
-    for (or, b) in or.iter_mut().zip(b) {
-        *or |= b;
-    }
-    or
-}
-
-/// The bits of IPv4 + UDP + BTH that do not count.
-const MASK_V4: [u8; MAX_HEAD_V4] = {
-    let mut mask = [0; MAX_HEAD_V4];
-    mask[1] = 0xff; // TOS
-    mask[8] = 0xff; // TTL
-    mask[10] = 0xff; // header checksum
-    mask[11] = 0xff;
-    mask[20 + 6] = 0xff; // UDP checksum
-    mask[20 + 7] = 0xff;
-    mask[20 + 8 + 4] = 0xff; // FECN, BECN, resv6a
-    mask
-};
-
-/// The bits of IPv6 + UDP + BTH that do not count.
-const MASK_V6: [u8; MAX_HEAD_V6] = {
-    let mut mask = [0; MAX_HEAD_V6];
-    mask[0] = 0x0f; // traffic class, flow label
-    mask[1] = 0xff;
-    mask[2] = 0xff;
-    mask[3] = 0xff;
-    mask[7] = 0xff; // hop limit
-    mask[40 + 6] = 0xff; // UDP checksum
-    mask[40 + 7] = 0xff;
-    mask[40 + 8 + 4] = 0xff; // FECN, BECN, resv6a
-    mask
-};

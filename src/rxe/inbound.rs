@@ -26,6 +26,17 @@ pub const fn pkeys_match(a: u16, b: u16) -> bool {
     a_base == b_base && a_base != 0 && (a | b) & FULL_MEMBER != 0
 }
 
+/// What became of a packet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub enum Taken {
+    /// It was taken, or dropped for good.
+    Done,
+    /// Memory that it needs is not there now ([`Fault::Absent`](super::env::Fault::Absent)):
+    /// nothing of it counts. Hand the same packet in again soon, before any later one.
+    Again,
+}
+
 /// Where a packet goes, by its destination number.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Delivery {

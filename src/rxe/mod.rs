@@ -23,5 +23,6 @@ pub mod sge;
 pub mod srq;
 pub mod storage;
 pub mod time;
+pub mod user_abi;
 pub mod wire;
 pub mod wqe;

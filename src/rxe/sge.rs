@@ -83,6 +83,8 @@ pub enum ScatterError {
     TooShort,
     /// A key does not permit it.
     Protection,
+    /// A page is not there now; the same scatter will succeed soon.
+    Absent,
 }
 
 impl From<AccessError> for ScatterError {
@@ -92,8 +94,11 @@ impl From<AccessError> for ScatterError {
 }
 
 impl From<Fault> for ScatterError {
-    fn from(_: Fault) -> Self {
-        Self::Protection
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Gone => Self::Protection,
+            Fault::Absent => Self::Absent,
+        }
     }
 }
 

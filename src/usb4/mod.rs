@@ -2,7 +2,8 @@
 
 //! The egress: packets over USB4 DMA rings.
 //!
-//! [`rail`] is pure and says what goes into which frame of which cable. The kernel's side, which
-//! owns rings and buffers, calls it.
+//! [`rail`] is pure and says what goes into which frame of which cable; the host's library has it
+//! from `lib.rs`. [`netdev`] is the Ethernet interface beside the RDMA device.
 
+pub mod netdev;
 pub mod rail;

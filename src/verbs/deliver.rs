@@ -2,7 +2,6 @@
 
 //! From the loop-back queue to queue pairs, and the port's softirq work.
 
-use kernel::prelude::*;
 use kernel::sync::{Arc, ArcBorrow};
 use kernel::workqueue::{self, WorkItem};
 

@@ -9,12 +9,11 @@
 use core::ops::Range;
 
 use kernel::prelude::*;
-use kernel::sync::ArcBorrow;
 
 use super::cq::Wake;
 use super::lock::Bh;
 use super::loopback::Packet;
-use super::mr::Mr;
+use super::mr::Handle;
 use super::qp::{Ends, Qp};
 use crate::rxe::access::{AccessError, Facts, Identity};
 use crate::rxe::cqe::Cqe;
@@ -34,6 +33,8 @@ pub struct Later {
     pub receive: Wake,
     /// The shared receive queue runs low.
     pub srq_limit: bool,
+    /// Memory was not there and is being fetched: try again soon.
+    pub absent: bool,
     /// Events of the queue pair, each at most once: a set of [`bit`]s.
     pub events: u8,
 }
@@ -79,12 +80,21 @@ impl<'a> Env<'a> {
             out: None,
         }
     }
+
+    /// Notes if memory was not there.
+    #[inline]
+    fn note<T>(&mut self, access: Result<T, Fault>) -> Result<T, Fault> {
+        if matches!(access, Err(Fault::Absent)) {
+            self.later.absent = true;
+        }
+        access
+    }
 }
 
 impl WorkQueues for Env<'_> {
     #[inline]
     fn next_send(&mut self, wr: &mut SendWr, room: &mut [Sge]) -> Option<Result<(), BadWr>> {
-        self.qp.sq.next(self.qp, self.bh, self.ends, wr, room)
+        self.qp.sq.next(self.qp, self.ends, wr, room)
     }
 
     #[inline]
@@ -124,7 +134,7 @@ impl Completions for Env<'_> {
 
 impl<'a> Memory for Env<'a> {
     type Payload = [u8];
-    type Region = ArcBorrow<'a, Mr>;
+    type Region = Handle<'a>;
 
     #[inline]
     fn region(&mut self, key: u32) -> Option<(Self::Region, Facts)> {
@@ -139,16 +149,19 @@ impl<'a> Memory for Env<'a> {
         payload: &[u8],
         range: Range<usize>,
     ) -> Result<(), Fault> {
-        region.store(at, payload.get(range).ok_or(Fault)?)
+        let stored = region.store(at, payload.get(range).ok_or(Fault::Gone)?);
+        self.note(stored)
     }
 
     #[inline]
     fn store_bytes(&mut self, region: &Self::Region, at: u64, bytes: &[u8]) -> Result<(), Fault> {
-        region.store(at, bytes)
+        let stored = region.store(at, bytes);
+        self.note(stored)
     }
 
     fn atomic(&mut self, region: &Self::Region, at: u64, op: AtomicOp) -> Result<u64, Fault> {
-        region.atomic(at, op)
+        let done = region.atomic(at, op);
+        self.note(done)
     }
 
     fn store_atomic(
@@ -157,7 +170,8 @@ impl<'a> Memory for Env<'a> {
         at: u64,
         bytes: [u8; 8],
     ) -> Result<(), Fault> {
-        region.store_atomic(at, bytes)
+        let stored = region.store_atomic(at, bytes);
+        self.note(stored)
     }
 
     fn flush(
@@ -166,7 +180,8 @@ impl<'a> Memory for Env<'a> {
         range: Option<(u64, u64)>,
         what: Feth,
     ) -> Result<(), Fault> {
-        region.flush(range, what)
+        let flushed = region.flush(range, what);
+        self.note(flushed)
     }
 
     fn invalidate(&mut self, who: Identity, key: u32) -> Result<(), AccessError> {
@@ -202,12 +217,13 @@ impl Link for Env<'_> {
 
     #[inline]
     fn append(&mut self, region: &Self::Region, at: u64, len: usize) -> Result<(), Fault> {
-        match &mut self.out {
+        let loaded = match &mut self.out {
             Some(Out::Loopback(packet)) => {
-                region.load(at, packet.payload_mut(len).ok_or(Fault)?)
+                region.load(at, packet.payload_mut(len).ok_or(Fault::Gone)?)
             }
             Some(Out::Nowhere) | None => Ok(()),
-        }
+        };
+        self.note(loaded)
     }
 
     #[inline]
@@ -236,7 +252,7 @@ impl Link for Env<'_> {
 impl Notices for Env<'_> {
     #[inline]
     fn count(&mut self, event: Event) {
-        self.qp.device().count(event);
+        self.qp.device().count(self.bh, event);
     }
 
     fn notify(&mut self, event: AsyncEvent) {

@@ -18,7 +18,7 @@ use core::marker::PhantomData;
 use kernel::prelude::*;
 use kernel::sync::atomic::{ordering, Atomic};
 use kernel::sync::lock::spinlock::SpinLockBackend;
-use kernel::sync::lock::{Backend, Guard, Lock};
+use kernel::sync::lock::{Backend, Lock};
 use kernel::sync::{Completion, LockClassKey, SpinLock, SpinLockGuard};
 
 /// Softirqs are off on this CPU, and stay off until this is dropped.
@@ -71,11 +71,8 @@ impl<T> BhLock<T> {
     }
 }
 
-/// A spin lock that also holds off interrupts on this CPU.
+/// A spin lock that also holds off interrupts on this CPU. Drop nested guards in reverse order.
 pub type IrqLock<T> = Lock<T, IrqBackend>;
-
-/// Guard of an [`IrqLock`]. Drop nested guards in reverse order.
-pub type IrqGuard<'a, T> = Guard<'a, T, IrqBackend>;
 
 /// `spin_lock_irqsave`.
 pub struct IrqBackend;

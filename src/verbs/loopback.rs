@@ -141,6 +141,11 @@ impl Loopback {
         let _ = self.state.lock().free.push_within_capacity(packet);
     }
 
+    /// Whether a buffer is free.
+    pub fn has_room(&self) -> bool {
+        !self.state.lock().free.is_empty()
+    }
+
     /// Queues a packet.
     pub fn send(&self, packet: KBox<Packet>) {
         let mut state = self.state.lock();

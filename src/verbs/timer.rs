@@ -32,6 +32,11 @@ pub struct Timer {
     timer: Opaque<compat::hrtimer>,
 }
 
+// SAFETY: An hrtimer belongs to no thread; the core locks it.
+unsafe impl Send for Timer {}
+// SAFETY: As above: it may be started and cancelled from anywhere at once.
+unsafe impl Sync for Timer {}
+
 impl Timer {
     /// A timer that is not set.
     ///

@@ -18,18 +18,19 @@ use usb4_rxe::rxe::wqe::{Data, Remote, SendOp, SendWr, Sge};
 use crate::host::{Objects, Outbox, PostedSend, Queues, VecStorage, View};
 use crate::pair::{all_rights, path, ready, End, Setup, PD};
 
-const BASE: u64 = 0x1000;
+pub const BASE: u64 = 0x1000;
 
-struct Alone {
-    qp: Qp<VecStorage>,
-    objects: Objects,
-    queues: Queues,
-    out: Outbox,
-    key: u32,
+/// One queue pair, without a peer.
+pub struct Alone {
+    pub qp: Qp<VecStorage>,
+    pub objects: Objects,
+    pub queues: Queues,
+    pub out: Outbox,
+    pub key: u32,
 }
 
 impl Alone {
-    fn new(setup: &Setup, me: End, peer: End) -> Self {
+    pub fn new(setup: &Setup, me: End, peer: End) -> Self {
         let mut objects = Objects::default();
         let bytes = (0..4096u32).map(|i| i as u8).collect();
         let key = objects.add(PD, all_rights(), BASE, bytes);
@@ -45,7 +46,7 @@ impl Alone {
         }
     }
 
-    fn post(&mut self, op: SendOp, offset: u64, len: u32) {
+    pub fn post(&mut self, op: SendOp, offset: u64, len: u32) {
         let wr_id = self.queues.sq.len() as u64;
         self.queues.sq.push_back(PostedSend {
             wr: Ok(SendWr {
@@ -65,7 +66,7 @@ impl Alone {
         });
     }
 
-    fn run(&mut self) -> Vec<Vec<u8>> {
+    pub fn run(&mut self) -> Vec<Vec<u8>> {
         let mut view = View {
             objects: &mut self.objects,
             queues: &mut self.queues,
@@ -76,7 +77,18 @@ impl Alone {
         std::mem::take(&mut self.out.frames)
     }
 
-    fn take(&mut self, frame: &[u8]) {
+    /// The rail reports a loss.
+    pub fn lose(&mut self) {
+        let mut view = View {
+            objects: &mut self.objects,
+            queues: &mut self.queues,
+            shared: None,
+            out: &mut self.out,
+        };
+        self.qp.loss(&mut view);
+    }
+
+    pub fn take(&mut self, frame: &[u8]) {
         let packet = Packet::parse::<HostCrc32>(frame).expect("a good packet");
         let mut view = View {
             objects: &mut self.objects,
@@ -84,7 +96,8 @@ impl Alone {
             shared: None,
             out: &mut self.out,
         };
-        self.qp
+        let _ = self
+            .qp
             .packet(Time::ZERO, &packet.headers, packet.payload, &mut view);
     }
 }

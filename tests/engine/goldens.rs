@@ -170,7 +170,8 @@ impl Side {
             shared: None,
             out: &mut self.out,
         };
-        self.qp
+        let _ = self
+            .qp
             .packet(Time::ZERO, &packet.headers, packet.payload, &mut view);
         self.run();
     }

@@ -12,6 +12,7 @@ mod pair;
 #[path = "../fuzz/checks/engine.rs"]
 mod operations;
 
+mod adversary;
 mod cases;
 mod goldens;
 mod hostile;

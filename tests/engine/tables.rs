@@ -220,7 +220,8 @@ impl Bench {
             shared: None,
             out: &mut self.out,
         };
-        self.qp
+        let _ = self
+            .qp
             .packet(self.now, &packet.headers, packet.payload, &mut view);
     }
 

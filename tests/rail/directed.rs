@@ -5,7 +5,7 @@
 use std::fmt::Write;
 
 use usb4_rxe::rxe::time::{Nanos, Time};
-use usb4_rxe::usb4::rail::frame::Class;
+use usb4_rxe::usb4::rail::frame::{header, Class};
 use usb4_rxe::usb4::rail::port::Down;
 
 use crate::cable::{Fault, Model};
@@ -110,19 +110,27 @@ fn one_write_of_a_mebibyte_fills_its_frames() {
         world.kick();
         world.finish(Nanos::from_millis(2));
         let frames = frames_sent(&world) - before;
-        assert!(
-            256.0 / frames as f64 >= 0.97,
-            "{frames} frames on {count} rails"
-        );
+        // 97 % of the frames' bytes are payload; on two rails 96.97 %, for they end together.
+        let most = if count == 1 { 263 } else { 264 };
+        assert!(frames <= most, "{frames} frames on {count} rails");
         assert!(frames as f64 / 256.0 <= 1.05);
         world.rest();
         insta::assert_snapshot!(format!("one_mebibyte_on_{count}"), story(&world));
     }
 }
 
-/// Every frame with a header that either end sent, in order of its end.
+/// Every frame with a header that either end sent, in order of its end, and the bytes of one header.
 fn story(world: &World) -> String {
     let mut text = String::new();
+    if let Some((id, header)) = world.ends[0].rings.trace.iter().flatten().nth(2) {
+        let mut bytes = [0; header::LEN];
+        header.emit(&mut bytes).unwrap();
+        writeln!(text, "header of the third train, on rail {}:", id.get()).unwrap();
+        for word in bytes.chunks(4) {
+            let [a, b, c, d] = word else { unreachable!() };
+            writeln!(text, "    {a:02x} {b:02x} {c:02x} {d:02x}").unwrap();
+        }
+    }
     for (name, end) in ["there", "back"].iter().zip(&world.ends) {
         for (id, header) in end.rings.trace.iter().flatten() {
             writeln!(
@@ -327,5 +335,24 @@ fn small_rings_never_overflow() {
     let mut world = World::new(&[model; 3], traffic, 11);
     world.kick();
     world.finish(Nanos::from_millis(2_000));
+    world.rest();
+}
+
+#[test]
+fn a_rail_without_credit_does_not_cut_trains_short() {
+    let far = Model {
+        ring: 128,
+        latency_ns: 400_000,
+        ..Model::default()
+    };
+    let traffic = Traffic {
+        messages: 64,
+        ..ONE
+    };
+    let mut world = World::new(&[Model::default(), far], traffic, 3);
+    world.kick();
+    world.finish(Nanos::from_millis(500));
+    let frames = world.frames_per_packet();
+    assert!(frames <= 1.05, "{frames} frames a packet");
     world.rest();
 }

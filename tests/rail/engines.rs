@@ -45,6 +45,9 @@ pub struct Engines {
     hosts: [Host; 2],
     packets: HashMap<(usize, u64), Vec<u8>>,
     messages: usize,
+    depth: usize,
+    /// Writes posted, by connection.
+    posted: Vec<usize>,
 }
 
 macro_rules! with_view {
@@ -65,14 +68,20 @@ macro_rules! with_view {
 impl Engines {
     /// `count` connections, each with `messages` writes of 1 MiB posted.
     pub fn new(count: u16, messages: usize) -> Self {
+        Self::with_depth(count, messages, messages)
+    }
+
+    /// `count` connections, each with `messages` writes of 1 MiB, and `depth` of them posted at a
+    /// time.
+    pub fn with_depth(count: u16, messages: usize, depth: usize) -> Self {
         let setup = Setup {
             mtu: Mtu::M4096,
-            window: 1024,
+            window: 2048,
             // 67 ms: whoever waits for it fails the tests of time.
             timeout: 14,
             ..Setup::default()
         };
-        let mut hosts = [0u8, 1].map(|number| {
+        let hosts = [0u8, 1].map(|number| {
             let mut host = Host {
                 objects: Objects::default(),
                 nodes: Vec::new(),
@@ -103,44 +112,33 @@ impl Engines {
             }
             host
         });
-        for node in 0..usize::from(count) {
-            let (lkey, rkey) = (hosts[0].keys[node], hosts[1].keys[node]);
-            for wr_id in 0..messages as u64 {
-                let wr = SendWr {
-                    wr_id,
-                    signaled: true,
-                    solicited: false,
-                    fence: false,
-                    op: SendOp::Write {
-                        remote: Remote {
-                            va: 0x10_0000,
-                            rkey,
-                        },
-                        imm: None,
-                    },
-                    data: Data::Gather(1),
-                };
-                let sge = Sge {
-                    addr: 0x10_0000,
-                    len: MESSAGE as u32,
-                    lkey,
-                };
-                hosts[0].nodes[node].queues.sq.push_back(PostedSend {
-                    wr: Ok(wr),
-                    sges: vec![sge],
-                    inline: Vec::new(),
-                });
-            }
-        }
         Self {
             hosts,
             packets: HashMap::new(),
             messages,
+            depth,
+            posted: vec![0; usize::from(count)],
+        }
+    }
+
+    /// Posts writes while there are fewer than `depth` under way.
+    fn post(&mut self) {
+        for node in 0..self.posted.len() {
+            let (lkey, rkey) = (self.hosts[0].keys[node], self.hosts[1].keys[node]);
+            let queues = &mut self.hosts[0].nodes[node].queues;
+            let most = (queues.scq.len() + self.depth).min(self.messages);
+            for wr_id in self.posted[node]..most {
+                queues.sq.push_back(write(wr_id as u64, lkey, rkey));
+            }
+            self.posted[node] = self.posted[node].max(most);
         }
     }
 
     /// The next packet an end wants to send.
     pub fn next(&mut self, now: Time, end: usize) -> Option<(u16, Vec<u8>)> {
+        if end == 0 {
+            self.post();
+        }
         let host = &mut self.hosts[end];
         let count = host.nodes.len();
         let mut idle = 0;
@@ -174,7 +172,7 @@ impl Engines {
         let host = &mut self.hosts[end];
         let before = host.nodes[usize::from(node)].qp.rq_psn();
         with_view!(host, usize::from(node), |qp, view| {
-            qp.packet(now, &packet.headers, packet.payload, view);
+            let _ = qp.packet(now, &packet.headers, packet.payload, view);
         });
         let after = host.nodes[usize::from(node)].qp.rq_psn();
         u64::from(after.offset_from(before))
@@ -230,6 +228,33 @@ impl Engines {
                 "the bytes of connection {node}"
             );
         }
+    }
+}
+
+fn write(wr_id: u64, lkey: u32, rkey: u32) -> PostedSend {
+    let wr = SendWr {
+        wr_id,
+        signaled: true,
+        solicited: false,
+        fence: false,
+        op: SendOp::Write {
+            remote: Remote {
+                va: 0x10_0000,
+                rkey,
+            },
+            imm: None,
+        },
+        data: Data::Gather(1),
+    };
+    let sge = Sge {
+        addr: 0x10_0000,
+        len: MESSAGE as u32,
+        lkey,
+    };
+    PostedSend {
+        wr: Ok(wr),
+        sges: vec![sge],
+        inline: Vec::new(),
     }
 }
 

@@ -170,7 +170,7 @@ fn hello() -> Hello {
         max_version: 1,
         epoch: 7,
         offers: Capabilities::TRAINS.with(Capabilities::E2E),
-        requires: Capabilities::TRAINS,
+        requires: Capabilities::REQUIRED,
         instance: 0x0123_4567_89ab_cdef,
         rx_ring: 1024,
         tx_ring: 512,
@@ -192,6 +192,25 @@ fn two_ends_agree() {
     assert_eq!(agreement.capabilities, Capabilities::TRAINS);
     assert_eq!(agreement.peer_rx_ring, 256);
     assert_eq!(theirs.agree(&ours).unwrap().version, 1);
+}
+
+#[test]
+fn the_later_life_begins() {
+    for (ours, theirs, life) in [
+        (1, 1, 1),
+        (3, 7, 7),
+        (250, 2, 2),
+        (0, 0, 1),
+        (255, 0, 1),
+        (0, 255, 1),
+        (128, 0, 128),
+        (0, 128, 128),
+    ] {
+        let (ours, theirs) = [ours, theirs]
+            .map(|epoch| Hello { epoch, ..hello() })
+            .into();
+        assert_eq!(ours.agree(&theirs).unwrap().epoch, life);
+    }
 }
 
 #[test]
@@ -258,6 +277,52 @@ fn handshakes_are_refused() {
         Message::Logout { epoch: 3 },
     ] {
         assert_eq!(Message::parse(&message.emit()), Ok(message));
+    }
+}
+
+prop_compose! {
+    /// Any end, but most often one that can be talked to.
+    fn any_hello()(
+        versions in prop::sample::select(vec![(1, 1), (1, 2), (2, 3), (0, 0), (3, 1), (0, 255)]),
+        epoch: u8,
+        offers in 0u32..8,
+        requires in prop::sample::select(vec![0u32, 2, 4, 8]),
+        instance: u64,
+        rings in prop::array::uniform2(prop::sample::select(vec![0u16, 127, 128, 1024, 4096, 4097, 0xffff])),
+        hop: u16,
+    ) -> Hello {
+        Hello {
+            min_version: versions.0,
+            max_version: versions.1,
+            epoch,
+            offers: Capabilities(offers),
+            requires: Capabilities(requires),
+            instance,
+            rx_ring: rings[0],
+            tx_ring: rings[1],
+            hop,
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn both_ends_see_it_the_same(a in any_hello(), b in any_hello()) {
+        match (a.agree(&b), b.agree(&a)) {
+            (Ok(ours), Ok(theirs)) => {
+                prop_assert_eq!(ours.version, theirs.version);
+                prop_assert!((a.min_version..=a.max_version).contains(&ours.version));
+                prop_assert!((b.min_version..=b.max_version).contains(&ours.version));
+                prop_assert_eq!(ours.capabilities, theirs.capabilities);
+                prop_assert!(a.offers.contains(b.requires) && b.offers.contains(a.requires));
+                prop_assert_eq!(ours.epoch, theirs.epoch);
+                prop_assert!(ours.epoch != 0);
+                prop_assert_eq!((ours.peer_rx_ring, theirs.peer_rx_ring), (b.rx_ring, a.rx_ring));
+                prop_assert!((128..=4096).contains(&ours.peer_rx_ring));
+            }
+            (Err(ours), Err(theirs)) => prop_assert_eq!(ours.cause, theirs.cause),
+            (ours, theirs) => prop_assert!(false, "{ours:?} and {theirs:?}"),
+        }
     }
 }
 
@@ -330,4 +395,15 @@ proptest! {
             prop_assert_eq!(again, bytes);
         }
     }
+}
+
+#[test]
+fn the_halves_are_small_enough_to_be_built_on_a_kernel_stack() {
+    use usb4_rxe::usb4::rail::rx::{Heard, Receiver, Slot};
+    use usb4_rxe::usb4::rail::tx::{Entry, Sender};
+    type Tx = Sender<crate::end::Rings, Box<[Entry]>>;
+    type Rx = Receiver<u32, Box<[Slot<u32>]>>;
+    assert!(size_of::<Tx>() <= 6 * 1024, "{}", size_of::<Tx>());
+    assert!(size_of::<Rx>() <= 1024, "{}", size_of::<Rx>());
+    assert!(size_of::<Heard>() <= 256, "{}", size_of::<Heard>());
 }

@@ -2,12 +2,16 @@
 
 //! One lie each, and what becomes of it.
 
+use std::sync::Mutex;
+use std::thread;
+
 use usb4_rxe::rxe::time::Time;
 use usb4_rxe::usb4::rail::config::{Times, MAX_TRAIN};
 use usb4_rxe::usb4::rail::frame::{header, Class, Credit, FrameError, Header, Kind, Record, Tag};
+use usb4_rxe::usb4::rail::link::{Halves, Link};
 use usb4_rxe::usb4::rail::port::{Down, Refused};
 use usb4_rxe::usb4::rail::seq::Seq;
-use usb4_rxe::usb4::rail::tx::RailUp;
+use usb4_rxe::usb4::rail::tx::{RailUp, Shape};
 
 use crate::cable::{Frame, Piece};
 use crate::end::{End, HEAD};
@@ -71,21 +75,34 @@ fn head(rail_seq: u32, stripe: u32, frames: u8) -> (Header, Vec<u8>) {
     (header, bytes)
 }
 
-fn arrive(end: &mut End, (header, mut bytes): (Header, Vec<u8>)) -> Option<Refused> {
+fn arrive(end: &mut End, frame: (Header, Vec<u8>)) -> Option<Refused> {
+    arrive_on(end, 0, frame)
+}
+
+fn arrive_on(
+    end: &mut End,
+    number: usize,
+    (header, mut bytes): (Header, Vec<u8>),
+) -> Option<Refused> {
     header.emit(&mut bytes).unwrap();
     let len = bytes.len();
-    receive(end, Tag::Header, Frame::Head(bytes, len))
+    receive(end, number, Tag::Header, Frame::Head(bytes, len))
 }
 
 fn payload(end: &mut End, serial: u64, index: u8, place: u8) -> Option<Refused> {
     let tag = Tag::payload(place);
-    receive(end, tag, Frame::Payload(Piece { serial, index }, 4096, tag))
+    receive(
+        end,
+        0,
+        tag,
+        Frame::Payload(Piece { serial, index }, 4096, tag),
+    )
 }
 
-fn receive(end: &mut End, tag: Tag, frame: Frame) -> Option<Refused> {
-    let held = end.upper.hold(rail(0), frame);
-    end.link
-        .receive(Time::ZERO, rail(0), tag, held, &mut end.upper);
+fn receive(end: &mut End, number: usize, tag: Tag, frame: Frame) -> Option<Refused> {
+    let id = rail(number);
+    let held = end.upper.hold(id, frame);
+    end.link.receive(Time::ZERO, id, tag, held, &mut end.upper);
     end.upper.refusals.pop().map(|(_, why)| why)
 }
 
@@ -124,6 +141,9 @@ fn frames_without_credit_end_the_rail() {
     // With all rails dead packet 0 is lost, and those held are delivered.
     end.link
         .rail_down(Time::ZERO, rail(1), Down::Local, &mut end.upper);
+    while end.link.rx.has_more() {
+        end.link.rx.go_on(&mut end.upper);
+    }
     assert_eq!((end.upper.lost, end.upper.delivered), (1, u64::from(RING)));
     assert_eq!(end.upper.held(), 0);
 }
@@ -173,13 +193,76 @@ fn a_lost_payload_frame_loses_its_packet_only() {
 }
 
 #[test]
+fn a_head_inside_an_open_train_is_refused() {
+    let mut end = end();
+    assert_eq!(arrive(&mut end, head(0, 0, 3)), None);
+    assert_eq!(payload(&mut end, 0, 0, 0), None);
+    // Frames 2 and 3 are payload.
+    for number in [2, 3] {
+        let inside = arrive(&mut end, head(number, 1, 0));
+        assert_eq!(inside, Some(Refused::Replay));
+    }
+    assert_eq!(payload(&mut end, 0, 1, 1), None);
+    assert_eq!(payload(&mut end, 0, 2, 2), None);
+    assert_eq!(arrive(&mut end, head(4, 1, 0)), None);
+    assert_eq!(end.upper.delivered, 2);
+}
+
+/// The peer says that it has seen our first frame.
+fn join(end: &mut End, epoch: u8) {
+    let stripe = end.link.rx.expected().get();
+    let (mut header, bytes) = head(stripe, stripe, 0);
+    header.credit = Some(Credit {
+        rail: rail(0),
+        epoch,
+        limit: Seq::new(RING),
+        window: RING as u16 - 1,
+    });
+    assert_eq!(arrive(end, (header, bytes)), None);
+}
+
+/// Sends packets for as long as the peer's ring has room; returns how many frames there are.
+fn fill(end: &mut End, inline: usize, payload: usize) -> usize {
+    for _ in 0..1000 {
+        let _ = end.send(Time::ZERO, Class::Rdma, inline, payload, 0);
+        end.link.flush(Time::ZERO, &mut end.rings);
+        let ring = end.link.tx.outstanding(rail(0));
+        end.link.tx.completed(Time::ZERO, rail(0), ring);
+    }
+    end.rings.posted.len()
+}
+
+#[test]
+fn a_credit_of_another_life_counts_for_nothing() {
+    let mut end = end();
+    join(&mut end, 4);
+    assert_eq!(fill(&mut end, 3000, 0), 1, "the probe of the beginning");
+    join(&mut end, 3);
+    assert!(fill(&mut end, 3000, 0) > 100);
+}
+
+#[test]
+fn the_last_frames_of_the_peers_ring_are_for_control_and_acknowledgements() {
+    let ring = RING as usize;
+    let mut bulk = end();
+    join(&mut bulk, 3);
+    let posted = fill(&mut bulk, 54, 4096);
+    assert!((ring - 18..=ring - 16).contains(&posted), "{posted}");
+    let mut small = end();
+    join(&mut small, 3);
+    assert_eq!(fill(&mut small, 3000, 0), ring - 8);
+}
+
+#[test]
 fn a_lie_about_credit_is_not_believed() {
     let mut end = end();
     for (limit, window) in [
+        // The truth: the peer has seen our probe.
+        (RING, RING as u16 - 1),
         // Seen more than was sent.
         (1000, 10),
         // A ring larger than the one agreed on.
-        (5000, 5000),
+        (5001, 5000),
         // Less than before.
         (u32::MAX, 0),
     ] {
@@ -202,4 +285,163 @@ fn a_lie_about_credit_is_not_believed() {
     }
     let posted = end.rings.posted.len();
     assert!(posted <= RING as usize && posted > 100, "{posted}");
+}
+
+#[test]
+fn an_idle_rail_is_as_good_as_new_after_half_of_all_numbers() {
+    let mut end = end();
+    up(&mut end, 1);
+    // Rail 0 carries all; each frame says that those missed before it went there too.
+    let mut stripe = 0u32;
+    let mut seq = 0;
+    for _ in 0..=(1 << 31) / 60_000u32 + 1000 {
+        stripe = stripe.wrapping_add(60_000);
+        let (mut header, bytes) = head(seq, stripe, 0);
+        header.run = 60_000;
+        assert_eq!(arrive(&mut end, (header, bytes)), None);
+        seq += 1;
+        stripe = stripe.wrapping_add(1);
+    }
+    // The next packet comes on rail 1, silent so far.
+    let before = end.upper.delivered;
+    assert_eq!(arrive_on(&mut end, 1, head(0, stripe, 0)), None);
+    assert_eq!(end.upper.delivered, before + 1);
+    // And one that is missing may come there.
+    assert_eq!(arrive(&mut end, head(seq, stripe.wrapping_add(2), 0)), None);
+    assert_eq!(end.upper.delivered, before + 1, "not lost yet");
+    assert_eq!(
+        arrive_on(&mut end, 1, head(1, stripe.wrapping_add(1), 0)),
+        None
+    );
+    assert_eq!(end.upper.delivered, before + 3);
+    assert_eq!(end.upper.held(), 0);
+}
+
+#[test]
+fn one_call_does_a_bounded_amount_of_work() {
+    let mut end = end();
+    up(&mut end, 1);
+    let count = 100;
+    for number in 0..count {
+        assert_eq!(arrive(&mut end, head(number, number + 1, 0)), None);
+    }
+    assert_eq!(end.upper.delivered, 0);
+    // Packet 0 was to come on rail 1.
+    end.link
+        .rail_down(Time::ZERO, rail(1), Down::Local, &mut end.upper);
+    let mut before = end.upper.delivered;
+    assert!((1..=16).contains(&before), "{before} at once");
+    // Frames that arrive meanwhile go on as well.
+    assert_eq!(arrive(&mut end, head(count, count + 1, 0)), None);
+    assert!(end.upper.delivered > before);
+    let mut calls = 0;
+    while end.link.next_timeout() == Time::ZERO {
+        before = end.upper.delivered;
+        end.link.tick(Time::ZERO, &mut end.rings, &mut end.upper);
+        assert!(end.upper.delivered - before <= 16);
+        calls += 1;
+        assert!(calls < 20);
+    }
+    assert_eq!(
+        (end.upper.lost, end.upper.delivered),
+        (1, u64::from(count) + 1)
+    );
+    assert_eq!(end.upper.held(), 0);
+}
+
+#[test]
+fn a_life_that_begins_ends_the_one_before() {
+    let mut end = end();
+    let (mut header, bytes) = head(0, 0, 0);
+    header.credit = Some(Credit {
+        rail: rail(0),
+        epoch: 3,
+        limit: Seq::new(RING),
+        window: RING as u16 - 1,
+    });
+    assert_eq!(arrive(&mut end, (header, bytes)), None);
+    end.send(Time::ZERO, Class::Rdma, 3000, 0, 77).unwrap();
+    end.link.flush(Time::ZERO, &mut end.rings);
+    assert_eq!(end.upper.sent_lost, []);
+    up(&mut end, 0);
+    assert_eq!(end.upper.sent_lost, [Some(77)]);
+    assert_eq!(end.upper.downs, [(rail(0), Down::Local)]);
+    assert!(end.link.tx.is_up(rail(0)));
+}
+
+#[test]
+fn what_an_earlier_life_left_in_the_ring_is_refused() {
+    let mut end = end();
+    assert_eq!(arrive(&mut end, head(0, 0, 3)), None);
+    assert_eq!(payload(&mut end, 0, 0, 0), None);
+    end.link
+        .rail_down(Time::ZERO, rail(0), Down::Local, &mut end.upper);
+    assert_eq!((end.upper.delivered, end.upper.lost), (0, 1));
+    assert_eq!(payload(&mut end, 0, 1, 1), Some(Refused::Down));
+    let config = RailUp {
+        epoch: 4,
+        speed: 1,
+        tx_ring: RING,
+        rx_ring: RING,
+        peer_ring: RING,
+    };
+    let (rings, upper) = (&mut end.rings, &mut end.upper);
+    end.link.rail_up(Time::ZERO, rail(0), &config, rings, upper);
+    // The rest of the train, and the frame behind it.
+    assert_eq!(payload(&mut end, 0, 1, 1), Some(Refused::Orphan));
+    assert_eq!(payload(&mut end, 0, 2, 2), Some(Refused::Orphan));
+    assert_eq!(arrive(&mut end, head(4, 1, 0)), Some(Refused::Epoch));
+    let mut new = head(0, 1, 0);
+    new.0.epoch = 4;
+    assert_eq!(arrive(&mut end, new), None);
+    assert_eq!((end.upper.delivered, end.upper.lost), (1, 1));
+    assert_eq!(end.upper.held(), 0);
+}
+
+/// As the kernel does it: a lock for each half, requests posted by one thread while another one takes
+/// frames, the receiving lock before the sending one.
+#[test]
+fn the_halves_may_have_a_lock_each() {
+    let mut end = end();
+    join(&mut end, 3);
+    let End {
+        link: Link { tx, rx },
+        mut upper,
+        rings,
+        ..
+    } = end;
+    let (sending, receiving) = (Mutex::new((tx, rings)), Mutex::new(rx));
+    const PACKETS: u32 = 60;
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..PACKETS {
+                let (tx, rings) = &mut *sending.lock().unwrap();
+                let shape = Shape::inline(3000);
+                let room = tx.reserve(Time::ZERO, Class::Rdma, &shape, rings);
+                room.expect("the ring has room").fill(1);
+                assert!(tx.commit(Class::Rdma, 3000, &[], &[], 0, 7));
+                tx.flush(Time::ZERO, rings);
+                let ring = tx.outstanding(rail(0));
+                tx.completed(Time::ZERO, rail(0), ring);
+            }
+        });
+        for number in 1..=PACKETS {
+            let (header, mut bytes) = head(number, number, 0);
+            header.emit(&mut bytes).unwrap();
+            let len = bytes.len();
+            let held = upper.hold(rail(0), Frame::Head(bytes, len));
+            let mut rx = receiving.lock().unwrap();
+            let heard = rx.receive(rail(0), Tag::Header, held, &mut upper);
+            let (tx, rings) = &mut *sending.lock().unwrap();
+            let mut halves = Halves { tx, rx: &mut rx };
+            if heard.is_something() {
+                halves.hear(Time::ZERO, rail(0), &heard, &mut upper);
+            }
+            halves.flush(Time::ZERO, rings);
+        }
+    });
+    assert_eq!(upper.delivered, u64::from(PACKETS) + 1);
+    assert_eq!(upper.held(), 0);
+    let (tx, _) = sending.into_inner().unwrap();
+    assert_eq!(tx.next_stripe(), Seq::new(PACKETS));
 }

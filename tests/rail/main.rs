@@ -28,5 +28,6 @@ mod lies;
 mod pair;
 #[path = "../simulation/rng.rs"]
 mod rng;
+mod skew;
 mod with_engine;
 mod world;

@@ -3,8 +3,6 @@
 //! The engine on the rails: writes of 1 MiB complete, in order and with their bytes, whatever the
 //! cables do.
 
-use std::fmt::Write;
-
 use usb4_rxe::rxe::time::{Nanos, Time};
 
 use crate::cable::{Fault, Model};
@@ -34,34 +32,6 @@ fn finish(world: &mut World) {
     world.finish(Nanos::from_millis(2_000));
     world.engines.as_ref().expect("engines").check();
     world.no_overflow();
-}
-
-#[test]
-fn goodput_of_the_engine() {
-    let mut text = String::from(
-        "writes of 1 MiB by the engine: goodput in % of the rails\n\
-         rails  queue pairs  no loss    1e-4    1e-3\n",
-    );
-    for rails in [1, 2, 4, 8] {
-        for queue_pairs in [1u16, 16] {
-            write!(text, "{rails:>5}  {queue_pairs:>11}").unwrap();
-            for loss in [0, 100_000, 1_000_000] {
-                let messages = 64 / usize::from(queue_pairs);
-                let mut world = world(rails, loss, queue_pairs, messages);
-                finish(&mut world);
-                let goodput = 100.0 * world.goodput();
-                write!(text, "  {goodput:>6.2}").unwrap();
-                let least = match loss {
-                    0 => 97.0,
-                    100_000 => 90.0,
-                    _ => 50.0,
-                };
-                assert!(goodput >= least, "{goodput} % on {rails} rails");
-            }
-            text += "\n";
-        }
-    }
-    insta::assert_snapshot!("engine", text);
 }
 
 #[test]

@@ -83,7 +83,11 @@ pub struct World {
     pub steps: u64,
     epochs: u8,
     drained: Vec<crate::end::Arrived>,
+    /// Frames in the receive rings of an end that has no time, by rail: life and slot.
+    waiting: [Vec<Option<Waiting>>; 2],
 }
+
+type Waiting = Vec<(u32, u32)>;
 
 pub fn rail(number: usize) -> RailId {
     RailId::new(u8::try_from(number).unwrap()).expect("a rail")
@@ -133,6 +137,7 @@ impl World {
             steps: 0,
             epochs: 0,
             drained: Vec::new(),
+            waiting: [Vec::new(), Vec::new()],
         };
         for number in 0..models.len() {
             world.rail_up(number);
@@ -150,32 +155,55 @@ impl World {
 
     /// Both ends log in to a rail again.
     pub fn rail_up(&mut self, number: usize) {
+        self.rail_restart(number);
+        for end in 0..2 {
+            self.rail_up_at(end, number);
+        }
+    }
+
+    /// A cable is plugged in: its next life can begin.
+    pub fn rail_restart(&mut self, number: usize) {
         self.epochs = self.epochs.wrapping_add(1);
         for end in 0..2 {
             self.down(end, number, Down::Local);
             self.cables[end][number].restart();
         }
-        for end in 0..2 {
-            let model = self.cables[end][number].model;
-            let config = RailUp {
-                epoch: self.epochs,
-                speed: u32::try_from(32_768_000 / model.frame_ns).unwrap(),
-                tx_ring: model.ring,
-                rx_ring: model.ring,
-                peer_ring: model.ring,
-            };
-            let this = &mut self.ends[end];
-            this.link.rail_up(
-                self.now,
-                rail(number),
-                &config,
-                &mut this.rings,
-                &mut this.upper,
-            );
-            // What was left of the last life goes to nobody: the ring is primed anew.
-            this.upper.released.clear();
-            self.settle(end);
+    }
+
+    /// One end is through with the handshake.
+    pub fn rail_up_at(&mut self, end: usize, number: usize) {
+        let model = self.cables[end][number].model;
+        let config = RailUp {
+            epoch: self.epochs,
+            speed: u32::try_from(32_768_000 / model.frame_ns).unwrap(),
+            tx_ring: model.ring,
+            rx_ring: model.ring,
+            peer_ring: model.ring,
+        };
+        let this = &mut self.ends[end];
+        this.link.rail_up(
+            self.now,
+            rail(number),
+            &config,
+            &mut this.rings,
+            &mut this.upper,
+        );
+        // What was left of the last life goes to nobody: the ring is primed anew.
+        this.upper.released.clear();
+        self.settle(end);
+    }
+
+    /// An end has no time for anything: frames wait in its receive rings.
+    pub fn pause(&mut self, end: usize) {
+        self.waiting[end] = vec![Some(Vec::new()); self.cables[end].len()];
+    }
+
+    /// An end finds time for one receive ring.
+    pub fn resume(&mut self, end: usize, number: usize) {
+        for (life, slot) in self.waiting[end][number].take().unwrap_or_default() {
+            self.arrive(end, number, life, slot);
         }
+        self.settle(end);
     }
 
     /// An end learns that a cable is unplugged.
@@ -248,7 +276,7 @@ impl World {
         }
         let due = self.ends[end].link.next_timeout();
         if due < self.tick_at[end] {
-            self.tick_at[end] = due;
+            self.tick_at[end] = due.max(now);
             self.at(due.max(now), Event::Tick(end as u8));
         }
     }
@@ -438,6 +466,10 @@ impl World {
         let Some(Reverse((time, _, event))) = self.events.pop() else {
             return false;
         };
+        if matches!(event, Event::Tick(end) if self.tick_at[usize::from(end)].0 != time) {
+            // Set anew since.
+            return true;
+        }
         self.now = Time(time);
         self.steps += 1;
         match event {
@@ -449,12 +481,14 @@ impl World {
             }
             Event::Tick(end) => {
                 let end = usize::from(end);
-                if self.tick_at[end] <= self.now {
-                    self.tick_at[end] = Time::NEVER;
-                    let this = &mut self.ends[end];
-                    this.link.tick(self.now, &mut this.rings, &mut this.upper);
-                    self.settle(end);
+                self.tick_at[end] = Time::NEVER;
+                if self.waiting[end].iter().any(Option::is_some) {
+                    // No time for timers either; whoever resumes it looks at them.
+                    return true;
                 }
+                let this = &mut self.ends[end];
+                this.link.tick(self.now, &mut this.rings, &mut this.upper);
+                self.settle(end);
             }
             Event::Engine(end) => {
                 let end = usize::from(end);
@@ -512,6 +546,10 @@ impl World {
     }
 
     fn arrive(&mut self, end: usize, number: usize, life: u32, slot: u32) {
+        if let Some(Some(waiting)) = self.waiting[end].get_mut(number) {
+            waiting.push((life, slot));
+            return;
+        }
         let frame = self.flying[slot as usize].take().expect("it flies");
         self.free.push(slot);
         let cable = &mut self.cables[1 - end][number];

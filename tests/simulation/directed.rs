@@ -26,6 +26,7 @@ pub struct Lab {
     pub world: World,
     /// The region of each host.
     pub keys: [u32; 2],
+    region: usize,
     posted: u64,
 }
 
@@ -33,16 +34,22 @@ pub const REGION: usize = 8 << 20;
 
 impl Lab {
     pub fn new(setup: Setup, faults: [Faults; 2], delay: u64, gbps: u64) -> Self {
+        Self::sized(REGION, setup, faults, delay, gbps)
+    }
+
+    /// With regions of this size.
+    pub fn sized(region: usize, setup: Setup, faults: [Faults; 2], delay: u64, gbps: u64) -> Self {
         let links = faults.map(|faults| Direction::new(faults, delay, gbps));
         let mut world = World::new(links, 1);
         let mut keys = [0; 2];
         for (host, key) in keys.iter_mut().enumerate() {
-            let bytes = (0..REGION).map(|i| (i * 31 + host) as u8).collect();
+            let bytes = (0..region).map(|i| (i * 31 + host) as u8).collect();
             *key = world.hosts[host].objects.add(PD, all_rights(), BASE, bytes);
         }
         let mut lab = Self {
             world,
             keys,
+            region,
             posted: 0,
         };
         lab.add_pair(setup);
@@ -98,10 +105,10 @@ impl Lab {
         wr_id
     }
 
-    fn receive(&mut self, at: u64, host: usize, pair: usize, len: usize) {
+    pub fn receive(&mut self, at: u64, host: usize, pair: usize, len: usize) {
         let posted = PostedReceive {
             wr_id: 1000 + at,
-            sges: self.sge(host, REGION / 2, len),
+            sges: self.sge(host, self.region / 2, len),
         };
         self.world.at(at, Happening::Receive(host, pair, posted));
     }
@@ -112,18 +119,18 @@ impl Lab {
     }
 
     /// Status of all send completions.
-    fn sends(&self, host: usize, pair: usize) -> Vec<WcStatus> {
+    pub fn sends(&self, host: usize, pair: usize) -> Vec<WcStatus> {
         let node = &self.world.hosts[host].nodes[pair];
         node.queues.scq.iter().map(|cqe| cqe.status).collect()
     }
 
     /// Status of all receive completions.
-    fn receives(&self, host: usize, pair: usize) -> Vec<WcStatus> {
+    pub fn receives(&self, host: usize, pair: usize) -> Vec<WcStatus> {
         let node = &self.world.hosts[host].nodes[pair];
         node.queues.rcq.iter().map(|cqe| cqe.status).collect()
     }
 
-    fn state(&self, host: usize) -> State {
+    pub fn state(&self, host: usize) -> State {
         self.world.hosts[host].nodes[0].qp.state()
     }
 
@@ -132,7 +139,7 @@ impl Lab {
     }
 }
 
-const GOOD: [Faults; 2] = [
+pub const GOOD: [Faults; 2] = [
     Faults {
         loss: 0,
         burst: 0,

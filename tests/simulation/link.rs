@@ -43,6 +43,10 @@ pub struct Direction {
     per_byte: u64,
     free_at: u64,
     in_burst: bool,
+    /// Frames sent.
+    sent: u64,
+    /// Frames that are lost and reported, by number.
+    doomed: Vec<u64>,
 }
 
 impl Direction {
@@ -54,7 +58,14 @@ impl Direction {
             per_byte: 8 * 1024 / gbps.max(1),
             free_at: 0,
             in_burst: false,
+            sent: 0,
+            doomed: Vec::new(),
         }
+    }
+
+    /// Loses these frames, by their number from now on, and reports each.
+    pub fn doom(&mut self, frames: &[u64]) {
+        self.doomed = frames.iter().map(|frame| self.sent + frame).collect();
     }
 
     /// When the link can take another frame.
@@ -73,6 +84,12 @@ impl Direction {
         let start = now.max(self.free_at);
         self.free_at = start + (frame.len() as u64 * self.per_byte) / 1024;
         let mut at = self.free_at + self.delay;
+        let number = self.sent;
+        self.sent += 1;
+        if self.doomed.contains(&number) {
+            out.push((at, Arrival::Loss));
+            return;
+        }
         let f = self.faults;
         if f.budget == 0 {
             out.push((at, Arrival::Frame(frame)));

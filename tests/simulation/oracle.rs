@@ -73,6 +73,9 @@ fn judge_flow(scenario: &Scenario, number: usize, flow: &Flow, start: &[u8]) -> 
     let world = &scenario.world;
     let sender = &world.hosts[flow.from].nodes[flow.pair];
     let receiver = &world.hosts[1 - flow.from].nodes[flow.pair];
+    if scenario.overrun[flow.pair] {
+        return overrun(flow, sender.queues.cq_room, &sender.queues.scq);
+    }
     let may_fail = scenario.may_fail[flow.pair];
     let done = sends(flow, &sender.queues.scq, |status, plan| {
         allowed(scenario, flow, status, plan)
@@ -98,6 +101,29 @@ fn judge_flow(scenario: &Scenario, number: usize, flow: &Flow, start: &[u8]) -> 
             "{} of {} receives completed in state ERR",
             rcq.len(),
             flow.receives
+        );
+    }
+    Ok(())
+}
+
+/// With a completion queue too small: what it holds is in order, and a request is there once.
+fn overrun(flow: &Flow, room: usize, cqes: &[Cqe]) -> Verdict {
+    ensure!(room == 0 || cqes.len() <= room, "more than it holds");
+    let ordered = cqes.windows(2).all(|two| two[0].wr_id < two[1].wr_id);
+    ensure!(ordered, "completions out of order: {cqes:?}");
+    let good = cqes
+        .iter()
+        .take_while(|cqe| cqe.status == WcStatus::Success)
+        .count();
+    let late = cqes[good..]
+        .iter()
+        .find(|cqe| cqe.status == WcStatus::Success);
+    ensure!(late.is_none(), "success after a failure: {late:?}");
+    for cqe in &cqes[..good] {
+        ensure!(
+            flow.plans[cqe.wr_id as usize].signaled,
+            "request {} completed though unsignaled",
+            cqe.wr_id
         );
     }
     Ok(())
@@ -248,9 +274,6 @@ fn memory(scenario: &Scenario, flow: &Flow, done: usize, start: &[u8]) -> Verdic
 
 /// Receive completions: the messages, in order, then flushes.
 fn receives(scenario: &Scenario, number: usize, flow: &Flow, done: usize, cqes: &[Cqe]) -> Verdict {
-    let area = scenario.world.hosts[1 - flow.from]
-        .objects
-        .bytes(flow.receive);
     let shared = scenario.setups[flow.pair].shared;
     let messages: Vec<(usize, &Plan)> = flow
         .plans
@@ -290,41 +313,60 @@ fn receives(scenario: &Scenario, number: usize, flow: &Flow, done: usize, cqes: 
             continue;
         }
         let (request, plan) = messages[i];
-        let (bytes, imm, opcode, len): (&[u8], _, _, _) = match &plan.effect {
-            Effect::Message { bytes, imm } => (bytes, *imm, WcOpcode::Receive, bytes.len()),
-            Effect::Write { bytes, imm, .. } => (&[], *imm, WcOpcode::ReceiveWriteImm, bytes.len()),
+        let (bytes, imm, invalidated, opcode, len): (&[u8], _, _, _, _) = match &plan.effect {
+            Effect::Message {
+                bytes,
+                imm,
+                invalidate,
+            } => (bytes, *imm, *invalidate, WcOpcode::Receive, bytes.len()),
+            Effect::Write { bytes, imm, .. } => {
+                (&[], *imm, None, WcOpcode::ReceiveWriteImm, bytes.len())
+            }
             _ => unreachable!("filtered"),
         };
+        ensure!(
+            cqe.invalidated == invalidated,
+            "message {i} of request {request} invalidated {:x?}",
+            cqe.invalidated
+        );
+        if let Some(key) = invalidated {
+            let objects = &scenario.world.hosts[1 - flow.from].objects;
+            ensure!(
+                objects.is_free(key),
+                "request {request} invalidated nothing"
+            );
+        }
         ensure!(
             cqe.opcode == opcode && cqe.imm == imm && cqe.byte_len as usize == len,
             "message {i} of request {request} is {cqe:?}"
         );
-        if !shared {
-            let at = i * RECEIVE;
-            ensure!(
-                area[at..at + bytes.len()] == *bytes,
-                "message {i} of request {request} has wrong bytes"
-            );
-        }
+        ensure!(
+            received(scenario, flow, cqe)[..bytes.len()] == *bytes,
+            "message {i} of request {request} has wrong bytes"
+        );
     }
     Ok(())
+}
+
+/// The buffer of a receive request; one from a shared queue may have been posted for another flow.
+fn received<'a>(scenario: &'a Scenario, flow: &Flow, cqe: &Cqe) -> &'a [u8] {
+    let poster = &scenario.flows[(cqe.wr_id >> 32) as usize];
+    assert_eq!(poster.from, flow.from, "posted on the receiving host");
+    let at = (cqe.wr_id & 0xffff_ffff) as usize * RECEIVE;
+    let area = scenario.world.hosts[1 - flow.from]
+        .objects
+        .bytes(poster.receive);
+    &area[at..at + RECEIVE]
 }
 
 /// Unreliable services: what arrives is whole and was sent.
 fn unreliable(scenario: &Scenario, flow: &Flow, cqes: &[Cqe]) -> Verdict {
     let setup = &scenario.setups[flow.pair];
-    if setup.shared {
-        return Ok(());
-    }
-    let area = scenario.world.hosts[1 - flow.from]
-        .objects
-        .bytes(flow.receive);
     let head = if setup.qp_type == QpType::Uc { 0 } else { 40 };
     for cqe in cqes.iter().filter(|cqe| cqe.status == WcStatus::Success) {
-        let at = (cqe.wr_id & 0xffff_ffff) as usize * RECEIVE;
-        let got = &area[at + head..at + cqe.byte_len as usize];
+        let got = &received(scenario, flow, cqe)[head..cqe.byte_len as usize];
         let known = flow.plans.iter().any(|plan| match &plan.effect {
-            Effect::Message { bytes, imm } => bytes == got && *imm == cqe.imm,
+            Effect::Message { bytes, imm, .. } => bytes == got && *imm == cqe.imm,
             _ => false,
         });
         ensure!(known, "a message arrived that nobody sent: {cqe:?}");

@@ -2,14 +2,17 @@
 
 //! A random scenario: queue pairs, work for both directions, faults, all from one seed.
 
-use usb4_rxe::rxe::access::{Pd, Rights};
+use usb4_rxe::rxe::access::mw::Type;
+use usb4_rxe::rxe::access::{Identity, Pd, Rights};
 use usb4_rxe::rxe::cqe::WcStatus;
 use usb4_rxe::rxe::mtu::Mtu;
 use usb4_rxe::rxe::psn::Psn;
 use usb4_rxe::rxe::qp::QpType;
 use usb4_rxe::rxe::qpn::Qpn;
 use usb4_rxe::rxe::wire::{Feth, Imm, Selectivity};
-use usb4_rxe::rxe::wqe::{BadWr, Data, Datagram, RegMr, Remote, SendOp, SendTail, SendWr, Sge};
+use usb4_rxe::rxe::wqe::{
+    BadWr, BindMw, Data, Datagram, RegMr, Remote, SendOp, SendTail, SendWr, Sge,
+};
 
 use crate::host::{PostedReceive, PostedSend, VecStorage};
 use crate::link::{Direction, Faults};
@@ -37,6 +40,8 @@ pub enum Effect {
         bytes: Vec<u8>,
         /// Immediate data.
         imm: Option<Imm>,
+        /// A key of the peer to invalidate.
+        invalidate: Option<u32>,
     },
     /// Bytes in the target, and a message without bytes if there is immediate data.
     Write {
@@ -71,7 +76,11 @@ impl Effect {
     /// In a few words.
     pub fn name(&self) -> String {
         match self {
-            Self::Message { bytes, imm } => format!("SEND {} {imm:?}", bytes.len()),
+            Self::Message {
+                bytes,
+                imm,
+                invalidate,
+            } => format!("SEND {} {imm:?} {invalidate:x?}", bytes.len()),
             Self::Write { bytes, imm, .. } => format!("WRITE {} {imm:?}", bytes.len()),
             other => format!("{other:?}"),
         }
@@ -124,6 +133,8 @@ pub struct Scenario {
     pub faults: Faults,
     /// By pair: something in it may fail.
     pub may_fail: Vec<bool>,
+    /// By pair: a completion queue is too small.
+    pub overrun: Vec<bool>,
     /// By pair: the user fails one end.
     pub failed_by_user: Vec<bool>,
     /// A line for people.
@@ -174,6 +185,13 @@ pub fn build(seed: u64, size: Size) -> Scenario {
     let link = || Direction::new(faults, delay, gbps);
     let mut world = World::new([link(), link()], seed);
     world.busy = rng.chance(200);
+    if rng.chance(150) {
+        // On-demand paging: now and then memory is not there at first.
+        for host in &mut world.hosts {
+            host.objects.absent = 1 + rng.below(300);
+            host.objects.absent_seed = rng.next();
+        }
+    }
     let pairs = 1 + rng.below(3) as usize;
     let mut scenario = Scenario {
         world,
@@ -181,6 +199,7 @@ pub fn build(seed: u64, size: Size) -> Scenario {
         flows: Vec::new(),
         faults,
         may_fail: Vec::new(),
+        overrun: Vec::new(),
         failed_by_user: Vec::new(),
         summary: String::new(),
     };
@@ -226,6 +245,7 @@ fn faults(rng: &mut Rng) -> Faults {
 fn add_pair(scenario: &mut Scenario, pair: usize, size: Size, rng: &mut Rng) {
     let qp_type = match rng.below(10) {
         0 => QpType::Uc,
+        1 if rng.chance(300) => QpType::Gsi,
         1 => QpType::Ud,
         _ => QpType::Rc,
     };
@@ -256,9 +276,18 @@ fn add_pair(scenario: &mut Scenario, pair: usize, size: Size, rng: &mut Rng) {
     }
     let poisoned = qp_type == QpType::Rc && rng.chance(150);
     let failed_by_user = rng.chance(60);
+    let overrun = rng.chance(30);
+    if overrun {
+        let host = rng.below(2) as usize;
+        let node = scenario.world.hosts[host].nodes.last_mut();
+        node.expect("just added").queues.cq_room = 1 + rng.below(4) as usize;
+    }
+    scenario.overrun.push(overrun);
     scenario.setups.push(setup);
     let harsh = scenario.faults.budget == u32::MAX;
-    scenario.may_fail.push(poisoned || failed_by_user || harsh);
+    scenario
+        .may_fail
+        .push(poisoned || failed_by_user || overrun || harsh);
     scenario.failed_by_user.push(failed_by_user);
     for from in 0..2 {
         let poison = poisoned && rng.chance(600);
@@ -303,10 +332,28 @@ fn add_flow(
     let foreign = hosts[to]
         .objects
         .add(Pd(9), all_rights(), BASE, vec![0; 64]);
+    let who = Identity {
+        pd: PD,
+        qpn: ends[to].qpn,
+    };
+    let writes = Rights::REMOTE_WRITE | Rights::FLUSH_GLOBAL;
+    let window = hosts[to].objects.add_bound(who, target, writes);
+    let based = writes | Rights::ZERO_BASED;
+    let zero_based = hosts[to].objects.add_bound(who, target, based);
+    let invalidated = (0..count)
+        .map(|_| hosts[to].objects.add_registered(PD, Rights::REMOTE, 64))
+        .collect();
+    let own = hosts[from].objects.add(PD, all_rights(), BASE, vec![0; 64]);
+    let own_window = hosts[from].objects.add_window(PD, Type::One);
     let keys = Keys {
         local,
         fast,
         target,
+        window,
+        zero_based,
+        invalidated,
+        own,
+        own_window,
         source,
         counter,
         foreign,
@@ -316,6 +363,7 @@ fn add_flow(
     let mut at = rng.below(5_000);
     let mut registered = None;
     let mut fast_key = fast;
+    let mut window_key = own_window;
     for i in 0..count {
         let start = i * longest;
         let poison = poison_at == Some(i);
@@ -332,6 +380,7 @@ fn add_flow(
             poison,
             &mut registered,
             &mut fast_key,
+            &mut window_key,
         );
         if let Effect::Message { bytes, .. } | Effect::Write { bytes, .. } = &plan.effect {
             let place = &mut scenario.world.hosts[from].objects.bytes_mut(local)[start..];
@@ -401,6 +450,15 @@ struct Keys {
     local: u32,
     fast: u32,
     target: u32,
+    /// A window on the target.
+    window: u32,
+    /// Another one, whose addresses count from zero.
+    zero_based: u32,
+    /// For each request, a region of the peer to invalidate.
+    invalidated: Vec<u32>,
+    /// A region of the requester, and a window to bind to it.
+    own: u32,
+    own_window: u32,
     source: u32,
     counter: u32,
     foreign: u32,
@@ -420,6 +478,7 @@ fn request(
     poison: bool,
     registered: &mut Option<u32>,
     fast_key: &mut u32,
+    window_key: &mut u32,
 ) -> (Plan, PostedSend) {
     let mtu = setup.mtu.bytes() as u64;
     let any_len = match rng.below(6) {
@@ -453,24 +512,50 @@ fn request(
             let len = len.min(mtu as usize);
             sges = pieces(rng, keys.local, start, len);
             let bytes = bytes[..len].to_vec();
-            (SendOp::Datagram(datagram), Effect::Message { bytes, imm })
+            (
+                SendOp::Datagram(datagram),
+                Effect::Message {
+                    bytes,
+                    imm,
+                    invalidate: None,
+                },
+            )
         }
         QpType::Uc => {
             let tail = imm.map_or(SendTail::Plain, SendTail::Imm);
-            (SendOp::Send(tail), Effect::Message { bytes, imm })
+            (
+                SendOp::Send(tail),
+                Effect::Message {
+                    bytes,
+                    imm,
+                    invalidate: None,
+                },
+            )
         }
         QpType::Rc if poison => poisoned(rng, keys, &mut sges),
-        QpType::Rc => match rng.below(13) {
+        QpType::Rc => match rng.below(15) {
             0..=2 => {
                 let tail = imm.map_or(SendTail::Plain, SendTail::Imm);
-                (SendOp::Send(tail), Effect::Message { bytes, imm })
+                (
+                    SendOp::Send(tail),
+                    Effect::Message {
+                        bytes,
+                        imm,
+                        invalidate: None,
+                    },
+                )
             }
             3..=5 => {
                 let offset = place(rng, TARGET);
-                let op = SendOp::Write {
-                    remote: remote(keys.target, offset),
-                    imm,
+                let remote = match rng.below(4) {
+                    0 => remote(keys.window, offset),
+                    1 => Remote {
+                        va: offset as u64,
+                        rkey: keys.zero_based,
+                    },
+                    _ => remote(keys.target, offset),
                 };
+                let op = SendOp::Write { remote, imm };
                 (op, Effect::Write { offset, bytes, imm })
             }
             6..=7 => {
@@ -524,6 +609,29 @@ fn request(
                     },
                 };
                 (op, Effect::Local)
+            }
+            12 => {
+                let key = keys.invalidated[i];
+                let effect = Effect::Message {
+                    bytes,
+                    imm: None,
+                    invalidate: Some(key),
+                };
+                (SendOp::Send(SendTail::Invalidate(key)), effect)
+            }
+            13 => {
+                sges.clear();
+                let new = (keys.own_window & !0xff) | (i as u32 & 0xff);
+                let mw_rkey = std::mem::replace(window_key, new);
+                let bind = BindMw {
+                    mw_rkey,
+                    new_rkey: new,
+                    mr_lkey: keys.own,
+                    addr: BASE,
+                    len: rng.pick(&[0, 1, 64]),
+                    rights: Rights::REMOTE_READ,
+                };
+                (SendOp::BindMw(bind), Effect::Local)
             }
             _ => {
                 sges.clear();

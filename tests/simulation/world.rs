@@ -12,7 +12,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 
 use usb4_rxe::host::HostCrc32;
-use usb4_rxe::rxe::inbound::{delivery, Delivery};
+use usb4_rxe::rxe::inbound::{delivery, Delivery, Taken};
 use usb4_rxe::rxe::qp::{Change, Qp, Ran, State};
 use usb4_rxe::rxe::time::Time;
 use usb4_rxe::rxe::wire::Packet;
@@ -33,6 +33,8 @@ pub struct Node {
     running: bool,
     /// The timer is armed for then.
     armed: Option<u64>,
+    /// Frames that wait for memory to be fetched, in order.
+    waiting: VecDeque<Vec<u8>>,
 }
 
 /// One host.
@@ -55,6 +57,8 @@ pub enum Happening {
     Run(usize, usize),
     /// The timer of a queue pair.
     Timer(usize, usize),
+    /// Memory was fetched: a queue pair takes the frames that wait for it.
+    Fetched(usize, usize),
     /// A send request is posted.
     Send(usize, usize, PostedSend),
     /// A receive request is posted.
@@ -94,13 +98,15 @@ const BUDGET: u32 = 8;
 
 /// How much a link holds, in nanoseconds of its time.
 const RING: u64 = 4_000;
+/// How long it takes to fetch memory that is not there.
+const FETCH: u64 = 20_000;
 
 /// The world.
 pub struct World {
     /// Both hosts.
     pub hosts: [Host; 2],
     /// Both directions: from host 0, from host 1.
-    links: [Direction; 2],
+    pub links: [Direction; 2],
     out: Outbox,
     events: BinaryHeap<Reverse<Event>>,
     number: u64,
@@ -156,6 +162,7 @@ impl Host {
             shared,
             running: false,
             armed: None,
+            waiting: VecDeque::new(),
         });
     }
 }
@@ -199,7 +206,7 @@ impl World {
     /// Plans something.
     pub fn at(&mut self, at: u64, what: Happening) {
         match what {
-            Happening::Arrive(..) => self.in_flight += 1,
+            Happening::Arrive(..) | Happening::Fetched(..) => self.in_flight += 1,
             Happening::Send(..) | Happening::Receive(..) | Happening::Fail(..) => {
                 self.planned += 1;
             }
@@ -242,6 +249,18 @@ impl World {
                 });
                 self.run(host, node);
             }
+            Happening::Fetched(host, node) => {
+                self.in_flight -= 1;
+                while let Some(frame) = self.hosts[host].nodes[node].waiting.pop_front() {
+                    if self.take(host, node, &frame) == Taken::Again {
+                        self.hosts[host].nodes[node].waiting.push_front(frame);
+                        self.at(self.now + FETCH, Happening::Fetched(host, node));
+                        break;
+                    }
+                    self.out.spare.push(frame);
+                }
+                self.run(host, node);
+            }
             Happening::Send(host, node, posted) => {
                 self.planned -= 1;
                 self.hosts[host].nodes[node].queues.sq.push_back(posted);
@@ -274,7 +293,6 @@ impl World {
     }
 
     fn arrive(&mut self, host: usize, arrival: Arrival) {
-        let now = Time(self.now);
         let frame = match arrival {
             Arrival::Frame(frame) => frame,
             Arrival::Loss => {
@@ -285,17 +303,39 @@ impl World {
                 return;
             }
         };
-        if let Ok(packet) = Packet::parse::<HostCrc32>(&frame) {
-            if let Delivery::One(qpn) = delivery(&packet.headers) {
-                if let Some(&node) = self.hosts[host].by_qpn.get(&qpn.get()) {
-                    with_view!(self, host, node, |qp, view| {
-                        qp.packet(now, &packet.headers, packet.payload, view);
-                    });
-                    self.run(host, node);
-                }
+        let to = Packet::parse::<HostCrc32>(&frame).ok().and_then(|packet| {
+            match delivery(&packet.headers) {
+                Delivery::One(qpn) => self.hosts[host].by_qpn.get(&qpn.get()).copied(),
+                Delivery::Nobody | Delivery::Group(_) => None,
             }
+        });
+        let Some(node) = to else {
+            self.out.spare.push(frame);
+            return;
+        };
+        if !self.hosts[host].nodes[node].waiting.is_empty() {
+            self.hosts[host].nodes[node].waiting.push_back(frame);
+            return;
         }
-        self.out.spare.push(frame);
+        if self.take(host, node, &frame) == Taken::Again {
+            self.hosts[host].nodes[node].waiting.push_back(frame);
+            self.at(self.now + FETCH, Happening::Fetched(host, node));
+        } else {
+            self.out.spare.push(frame);
+        }
+        self.run(host, node);
+    }
+
+    /// Hands a good frame to a queue pair.
+    fn take(&mut self, host: usize, node: usize, frame: &[u8]) -> Taken {
+        let now = Time(self.now);
+        let packet = Packet::parse::<HostCrc32>(frame).expect("it was good before");
+        with_view!(self, host, node, |qp, view| qp.packet(
+            now,
+            &packet.headers,
+            packet.payload,
+            view
+        ))
     }
 
     /// Lets a queue pair work, sends its frames, sets its timer.

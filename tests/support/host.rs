@@ -38,6 +38,12 @@ pub struct Objects {
     pub objects: Vec<Object>,
     /// FLUSHes executed.
     pub flushes: Vec<Feth>,
+    /// Atomics fail, as when a page cannot be had.
+    pub no_atomics: bool,
+    /// How often memory is not there at first, in 1/1000 of all accesses; and a seed.
+    pub absent: u64,
+    /// State of the random numbers that decide it.
+    pub absent_seed: u64,
 }
 
 impl Objects {
@@ -67,6 +73,49 @@ impl Objects {
         region.origin = mr::Origin::FastRegister;
         region.state = mr::State::Free;
         key
+    }
+
+    /// Adds a fast-register region already registered; returns its key.
+    pub fn add_registered(&mut self, pd: Pd, rights: Rights, len: usize) -> u32 {
+        let key = self.add_fast(pd, len);
+        let Some(Object::Region(region, _)) = self.objects.last_mut() else {
+            unreachable!("just pushed");
+        };
+        region.state = mr::State::Valid;
+        region.rights = rights;
+        region.len = len as u64;
+        key
+    }
+
+    /// Adds a window of type 2B on all of a region, bound already; returns its key.
+    pub fn add_bound(&mut self, who: Identity, mr_lkey: u32, rights: Rights) -> u32 {
+        let mw_rkey = self.add_window(who.pd, mw::Type::TwoB);
+        let target = self.index(mr_lkey).expect("a region");
+        let Object::Region(region, _) = &mut self.objects[target] else {
+            panic!("key {mr_lkey:#x} is a window");
+        };
+        region.windows += 1;
+        let region = *region;
+        let wr = BindMw {
+            mw_rkey,
+            new_rkey: mw_rkey,
+            mr_lkey,
+            addr: region.iova,
+            len: region.len,
+            rights,
+        };
+        let Some(Object::Window(window, tied)) = self.objects.last_mut() else {
+            unreachable!("just pushed");
+        };
+        window.bind(who, Some(&region), &wr).expect("it permits it");
+        *tied = Some(target);
+        mw_rkey
+    }
+
+    /// Whether a fast-register region is free.
+    pub fn is_free(&self, key: u32) -> bool {
+        let index = self.index(key).expect("a key");
+        matches!(&self.objects[index], Object::Region(region, _) if region.state == mr::State::Free)
     }
 
     /// Adds a window; returns its key.
@@ -117,12 +166,22 @@ impl Objects {
     }
 
     fn slice(&mut self, region: usize, at: u64, len: usize) -> Result<&mut [u8], Fault> {
+        if self.absent != 0 {
+            // Knuth's generator; its high bits are good enough.
+            self.absent_seed = self
+                .absent_seed
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            if (self.absent_seed >> 33) % 1000 < self.absent {
+                return Err(Fault::Absent);
+            }
+        }
         let Object::Region(region, bytes) = &mut self.objects[region] else {
-            return Err(Fault);
+            return Err(Fault::Gone);
         };
-        let start = usize::try_from(at.wrapping_sub(region.iova)).map_err(|_| Fault)?;
-        let end = start.checked_add(len).ok_or(Fault)?;
-        bytes.get_mut(start..end).ok_or(Fault)
+        let start = usize::try_from(at.wrapping_sub(region.iova)).map_err(|_| Fault::Gone)?;
+        let end = start.checked_add(len).ok_or(Fault::Gone)?;
+        bytes.get_mut(start..end).ok_or(Fault::Gone)
     }
 
     fn find(&self, key: u32) -> Option<(usize, Facts)> {
@@ -309,6 +368,9 @@ impl Memory for View<'_> {
 
     fn atomic(&mut self, region: &usize, at: u64, op: AtomicOp) -> Result<u64, Fault> {
         assert_eq!(at % 8, 0, "the engine checks alignment");
+        if self.objects.no_atomics {
+            return Err(Fault::Gone);
+        }
         let place = self.objects.slice(*region, at, 8)?;
         let before = u64::from_ne_bytes(place.try_into().expect("eight bytes"));
         let after = match op {
@@ -322,6 +384,9 @@ impl Memory for View<'_> {
 
     fn store_atomic(&mut self, region: &usize, at: u64, bytes: [u8; 8]) -> Result<(), Fault> {
         assert_eq!(at % 8, 0, "the engine checks alignment");
+        if self.objects.no_atomics {
+            return Err(Fault::Gone);
+        }
         self.objects.slice(*region, at, 8)?.copy_from_slice(&bytes);
         Ok(())
     }

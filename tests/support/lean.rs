@@ -152,19 +152,19 @@ impl Memory for Lean {
     }
 
     fn store_bytes(&mut self, (): &(), _: u64, _: &[u8]) -> Result<(), Fault> {
-        Err(Fault)
+        Err(Fault::Gone)
     }
 
     fn atomic(&mut self, (): &(), _: u64, _: AtomicOp) -> Result<u64, Fault> {
-        Err(Fault)
+        Err(Fault::Gone)
     }
 
     fn store_atomic(&mut self, (): &(), _: u64, _: [u8; 8]) -> Result<(), Fault> {
-        Err(Fault)
+        Err(Fault::Gone)
     }
 
     fn flush(&mut self, (): &(), _: Option<(u64, u64)>, _: Feth) -> Result<(), Fault> {
-        Err(Fault)
+        Err(Fault::Gone)
     }
 
     fn invalidate(&mut self, _: Identity, _: u32) -> Result<(), AccessError> {

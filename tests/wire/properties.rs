@@ -269,6 +269,52 @@ fn icrc_refuses_impossible_heads() {
     }
 }
 
+/// The ICRC as annex A17 says it: eight bytes of ones, the masked packet, bit by bit.
+fn icrc_by_the_book(version: IpVersion, packet: &[u8]) -> [u8; 4] {
+    let mut bytes = vec![0xff; 8];
+    bytes.extend_from_slice(packet);
+    let masked = &mut bytes[8..];
+    let transport = match version {
+        IpVersion::V4 => {
+            for at in [1, 8, 10, 11] {
+                masked[at] = 0xff;
+            }
+            20
+        }
+        IpVersion::V6 => {
+            masked[0] |= 0x0f;
+            for at in [1, 2, 3, 7] {
+                masked[at] = 0xff;
+            }
+            40
+        }
+    };
+    masked[transport + 6..transport + 8].fill(0xff);
+    masked[transport + 8 + 4] = 0xff;
+    let mut state = u32::MAX;
+    for byte in bytes {
+        state ^= u32::from(byte);
+        for _ in 0..8 {
+            state = (state >> 1) ^ if state & 1 == 1 { 0xedb8_8320 } else { 0 };
+        }
+    }
+    (!state).to_le_bytes()
+}
+
+proptest! {
+    #[test]
+    fn icrc_is_that_of_the_book(packet in prop::collection::vec(any::<u8>(), 60..300), cut in 0..20usize) {
+        for version in [IpVersion::V4, IpVersion::V6] {
+            let expected = icrc_by_the_book(version, &packet);
+            prop_assert_eq!(Icrc::<HostCrc32>::of(version, &packet), Some(expected));
+            let head = (version.header_len() + 20 + cut).min(packet.len());
+            let parts = Icrc::<HostCrc32>::start(version, &packet, head)
+                .map(|icrc| icrc.update(&packet[head..]).finish());
+            prop_assert_eq!(parts, Some(expected));
+        }
+    }
+}
+
 #[test]
 fn payload_must_fit_the_announcement() {
     for (repr, payload) in samples::one_of_each() {

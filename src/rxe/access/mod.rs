@@ -17,8 +17,10 @@
 //!
 //! [`Memory::region`]: super::env::Memory::region
 
+pub mod blocks;
 pub mod mr;
 pub mod mw;
+pub mod paging;
 mod rights;
 
 pub use rights::Rights;

@@ -31,6 +31,12 @@ impl Rights {
         .union(Self::REMOTE_READ)
         .union(Self::REMOTE_ATOMIC);
 
+    /// What takes memory that can be written. A window can be bound to permit any of it.
+    pub const WRITES: Self = Self::LOCAL_WRITE
+        .union(Self::REMOTE_WRITE)
+        .union(Self::REMOTE_ATOMIC)
+        .union(Self::MW_BIND);
+
     /// Takes the bits the engine knows; others (on demand, huge pages, relaxed ordering) are the
     /// caller's.
     pub const fn from_bits(bits: u32) -> Self {

@@ -30,23 +30,24 @@
 //! | [`Storage`] | the memory of all that, allocated by the caller once |
 
 mod attr;
+mod ending;
 mod modify;
 mod state;
+
+use ending::FIRST_LATE_LOOK;
 
 pub use attr::{Attr, Init, QpType, DEFAULT_WINDOW};
 pub use modify::{rule, Change, Fields, ModifyError, Rule};
 pub use state::{Permits, State, Work, PERMITS};
 
-use super::cqe::{Cqe, WcOpcode, WcStatus};
 use super::env::Env;
-use super::error::{Failure, Scope};
 use super::events::{AsyncEvent, Event};
-use super::inbound::admit;
+use super::inbound::{admit, Taken};
 use super::mtu::Mtu;
 use super::opcode::Direction;
 use super::psn::Psn;
 use super::requester::{wire_bytes, Requester, Shape, Step, Window};
-use super::responder::{self, Answered, Responder, Room};
+use super::responder::{Answered, Responder, Room};
 use super::retry::Expired;
 use super::storage::{Parts, Storage};
 use super::time::{Nanos, Time};
@@ -70,12 +71,6 @@ enum Drain {
     Draining,
     Drained,
 }
-
-/// How often a failed queue pair looks for requests posted late: its user needs no system call to
-/// post a receive, so nobody else would flush it.
-const FIRST_LATE_LOOK: Nanos = Nanos::from_millis(1);
-/// The longest time between two looks.
-const LAST_LATE_LOOK: Nanos = Nanos::from_millis(128);
 
 /// A queue pair.
 #[derive(Debug)]
@@ -202,15 +197,6 @@ impl<S: Storage> Qp<S> {
         }
     }
 
-    /// Enters state ERR. Answers owed, a NAK among them, still go out: they are the last words.
-    fn fail_all(&mut self) {
-        self.state = State::Err;
-        self.drain = Drain::Off;
-        self.requester.retry.stop();
-        self.late_look = None;
-        self.late_wait = FIRST_LATE_LOOK;
-    }
-
     /// Takes a packet with a correct ICRC. Call [`Self::run`] after it, or after a batch.
     #[inline]
     pub fn packet<E: Env>(
@@ -219,24 +205,21 @@ impl<S: Storage> Qp<S> {
         headers: &Headers,
         payload: &E::Payload,
         env: &mut E,
-    ) {
+    ) -> Taken {
         let direction = match admit(headers, &self.attr, self.state) {
             Ok(direction) => direction,
             Err(reason) => {
                 env.count(Event::Dropped(reason));
-                return;
+                return Taken::Done;
             }
         };
-        env.count(Event::Received {
-            bytes: wire_bytes(headers.packet_len()),
-        });
         let Parts {
             slots,
             send_room,
             recv_room,
             resources,
         } = self.storage.parts();
-        match direction {
+        let taken = match direction {
             Direction::Request => {
                 if self.state == State::Rtr && !self.established {
                     env.notify(AsyncEvent::CommunicationEstablished);
@@ -249,20 +232,28 @@ impl<S: Storage> Qp<S> {
                 let taken = self
                     .responder
                     .request(&mut room, &self.attr, headers, payload, env);
-                if taken.is_err() {
+                taken.unwrap_or_else(|_| {
                     self.fail_all();
-                }
+                    Taken::Done
+                })
             }
             Direction::Response => {
                 let mut window = Window::new(slots, send_room, self.shape);
                 let taken =
                     self.requester
                         .response(&mut window, &self.attr, now, headers, payload, env);
-                if let Err(failure) = taken {
+                taken.unwrap_or_else(|failure| {
                     self.fail_sends(failure, env);
-                }
+                    Taken::Done
+                })
             }
+        };
+        if taken == Taken::Done {
+            env.count(Event::Received {
+                bytes: wire_bytes(headers.packet_len()),
+            });
         }
+        taken
     }
 
     /// The rail is sure that a packet between the two hosts was lost, in either direction.
@@ -304,9 +295,7 @@ impl<S: Storage> Qp<S> {
                 }
                 let parts = self.storage.parts();
                 let window = Window::new(parts.slots, parts.send_room, self.shape);
-                self.requester.restart(&window, env);
-                // A NAK or a gap at this place counts again.
-                self.requester.restarted = None;
+                self.requester.restart_unanswered(&window, env);
             }
         }
     }
@@ -376,93 +365,5 @@ impl<S: Storage> Qp<S> {
             env.notify(AsyncEvent::SendQueueDrained);
         }
         step
-    }
-
-    /// The oldest send request failed, and the send queue with it.
-    fn fail_sends<E: Env>(&mut self, failure: Failure, env: &mut E) {
-        let consequence = failure.consequence();
-        env.count(Event::Failed(failure));
-        let parts = self.storage.parts();
-        if failure == Failure::CqOverrun {
-            // The completion that had no room is lost; the event says so.
-            if let Some(event) = consequence.event {
-                env.notify(event);
-            }
-        } else {
-            let mut window = Window::new(parts.slots, parts.send_room, self.shape);
-            self.requester
-                .end_oldest(&mut window, consequence.status, env);
-        }
-        let connected = self.attr.init.qp_type == QpType::Rc;
-        if connected || consequence.scope == Scope::QueuePair {
-            self.responder.forget_answers(parts.resources);
-            self.fail_all();
-        } else {
-            self.requester.retry.stop();
-            self.drain = Drain::Off;
-            self.state = State::Sqe;
-        }
-    }
-
-    /// Ends a few requests with status "flushed".
-    fn flush<E: Env>(&mut self, now: Time, env: &mut E) -> Step {
-        /// Requests ended in one step.
-        const AT_ONCE: u32 = 16;
-        let parts = self.storage.parts();
-        let mut window = Window::new(parts.slots, parts.send_room, self.shape);
-        let mut flushed = 0u32;
-        while flushed < AT_ONCE
-            && self
-                .requester
-                .end_oldest(&mut window, WcStatus::Flushed, env)
-        {
-            flushed = flushed.saturating_add(1);
-        }
-        while flushed < AT_ONCE {
-            // Nothing is under way any more: any slot will do.
-            let Some((slot, room)) = window.place_mut(0) else {
-                break;
-            };
-            let wr_id = match env.next_send(&mut slot.wr, room) {
-                Some(Ok(())) => slot.wr.wr_id,
-                Some(Err(bad)) => bad.wr_id,
-                None => break,
-            };
-            env.release_send();
-            let cqe = Cqe::new(wr_id, WcOpcode::Send, WcStatus::Flushed);
-            // A full completion queue loses completions; the caller reports that.
-            let _ = env.complete_send(&cqe);
-            flushed = flushed.saturating_add(1);
-        }
-        if self.state != State::Err {
-            return if flushed == 0 {
-                Step::Idle
-            } else {
-                Step::Worked
-            };
-        }
-        if self.responder.flush_receive(env) {
-            flushed = flushed.saturating_add(1);
-        }
-        if !self.attr.init.shared_receive {
-            let received = responder::flush(parts.recv_room, AT_ONCE, env);
-            flushed = flushed.saturating_add(received);
-        } else if !self.last_receive_told {
-            self.last_receive_told = true;
-            env.notify(AsyncEvent::LastReceiveReached);
-        }
-        if flushed != 0 {
-            self.late_wait = FIRST_LATE_LOOK;
-            self.late_look = Some(now.after(FIRST_LATE_LOOK));
-            return Step::Worked;
-        }
-        if self.late_look.is_none_or(|at| at <= now) {
-            self.late_look = Some(now.after(self.late_wait));
-            self.late_wait = self
-                .late_wait
-                .saturating_add(self.late_wait)
-                .min(LAST_LATE_LOOK);
-        }
-        Step::Idle
     }
 }

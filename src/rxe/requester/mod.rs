@@ -14,25 +14,24 @@
 //! One call of [`Requester::step`] sends at most one packet. What stops it is said by [`Step`];
 //! every reason to go on again passes through [`Qp`](super::qp::Qp), which then runs once more.
 
+mod begin;
+mod recover;
 mod segment;
 mod slot;
+mod transmit;
 
 pub use slot::{Phase, Shape, Slot, Window};
 
-use zerocopy::IntoBytes;
-
-use super::access::Rights;
-use super::env::{Busy, Env};
+use super::env::Env;
 use super::error::Failure;
-use super::events::Event;
 use super::psn::Psn;
 use super::qp::{Attr, QpType, Work};
-use super::retry::{Exhausted, Retry, LOSS_SIGNS};
-use super::sge::{self, Pieces};
+use super::retry::{Retry, LOSS_SIGNS};
 use super::time::Time;
-use super::wire::{Bth, Selectivity};
-use super::wqe::{Data, SendOp, SendTail, Sge};
-use segment::{may_solicit, segment, Segment};
+use recover::RESTARTS;
+use segment::{segment, Segment};
+pub(super) use transmit::wire_bytes;
+use transmit::{transmit, SendError};
 
 /// The longest message.
 pub const MAX_MESSAGE: u32 = 1 << 31;
@@ -73,12 +72,20 @@ pub struct Requester {
     pub(super) rd_atomic: u32,
     /// Packets sent since one that asks for an answer.
     unasked: u32,
+    /// The packet sent last, since the requester started over: number of its slot, place in it.
+    sent_last: Option<(u32, u32)>,
     /// The PSN the requester last started over from, until it makes progress.
-    pub(super) restarted: Option<Psn>,
-    /// Ask for a sign of life with the oldest packet.
+    restarted: Option<Psn>,
+    /// The response that last showed a gap, until there is progress.
+    last_gap: Option<Psn>,
+    /// The peer named the place we started over from: before or after it got what was sent again?
+    in_doubt: bool,
+    /// How often the requester may still start over from one place at the peer's word.
+    restarts_left: u8,
+    /// Repeat the packet sent last, so that the peer says where it is.
     probe: bool,
     /// Reports of a loss that may still lead to a probe before there is progress.
-    pub(super) signs_left: u8,
+    signs_left: u8,
     /// Timers and budgets.
     pub(super) retry: Retry,
 }
@@ -96,7 +103,11 @@ impl Requester {
             sent_end: attr.sq_psn,
             rd_atomic: 0,
             unasked: 0,
+            sent_last: None,
             restarted: None,
+            last_gap: None,
+            in_doubt: false,
+            restarts_left: RESTARTS,
             probe: false,
             signs_left: LOSS_SIGNS,
             retry: Retry::new(attr.timeout, attr.retry_count, attr.rnr_retry),
@@ -165,96 +176,6 @@ impl Requester {
             .is_some_and(|slot| slot.phase == Phase::Begun)
     }
 
-    /// Copies the next request from the user's queue into its slot.
-    fn take<E: Env>(&mut self, window: &mut Window<'_>, env: &mut E) -> bool {
-        let number = self.tail;
-        if number.wrapping_sub(self.head) >= window.capacity() {
-            return false;
-        }
-        let Some((slot, room)) = window.place_mut(number) else {
-            return false;
-        };
-        let Some(taken) = env.next_send(&mut slot.wr, room) else {
-            return false;
-        };
-        slot.len = 0;
-        slot.received = 0;
-        slot.holds_rd_atomic = false;
-        slot.phase = match taken {
-            Ok(()) => match data_len(&slot.wr.data, room) {
-                Some(len) if len <= MAX_MESSAGE => {
-                    slot.len = len;
-                    Phase::Posted
-                }
-                Some(_) => Phase::Failed(Failure::RequestLength),
-                None => Phase::Failed(Failure::BadRequest),
-            },
-            Err(bad) => {
-                slot.wr.wr_id = bad.wr_id;
-                Phase::Failed(Failure::BadRequest)
-            }
-        };
-        self.tail = number.wrapping_add(1);
-        true
-    }
-
-    /// Begins a request: checks it, waits for fences and limits, gives it its PSNs.
-    fn begin<E: Env>(&mut self, window: &mut Window<'_>, attr: &Attr, env: &mut E) -> Step {
-        let is_oldest = self.cursor == self.head;
-        let in_window = self.next_psn.offset_from(self.una) < attr.init.window.max(1);
-        let rd_atomic = self.rd_atomic;
-        let Some(slot) = window.slot_mut(self.cursor) else {
-            return Step::Idle;
-        };
-        if let Some(failure) = refuse(slot, attr) {
-            slot.phase = Phase::Failed(failure);
-            return Step::Worked;
-        }
-        // Local invalidate waits for everything before it (10.6.5.1), a fence for reads and
-        // atomics (10.8.3.3).
-        let op = &slot.wr.op;
-        if matches!(op, SendOp::LocalInvalidate(_)) && !is_oldest {
-            return Step::Idle;
-        }
-        if slot.wr.fence && rd_atomic != 0 {
-            return Step::Idle;
-        }
-        if op.is_local() {
-            slot.phase = match execute_local(op, attr, env) {
-                Ok(()) => Phase::Done,
-                Err(failure) => Phase::Failed(failure),
-            };
-            return Step::Worked;
-        }
-        if attr.init.qp_type == QpType::Rc && !in_window {
-            return Step::Idle;
-        }
-        if op.takes_rd_atomic() {
-            if rd_atomic >= u32::from(attr.max_rd_atomic) {
-                return Step::Idle;
-            }
-            slot.holds_rd_atomic = true;
-            self.rd_atomic = rd_atomic.saturating_add(1);
-        }
-        if matches!(op, SendOp::Datagram(_)) && slot.len > attr.mtu.bytes() {
-            // C10-93.1.1: too long a datagram is not sent, and that is not an error.
-            slot.phase = Phase::Done;
-            self.next_psn = self.next_psn.next();
-            self.una = self.next_psn;
-            self.sent_end = self.next_psn;
-            return Step::Worked;
-        }
-        slot.phase = Phase::Begun;
-        slot.first_psn = self.next_psn;
-        slot.packets = match op {
-            SendOp::Send(_) | SendOp::Write { .. } | SendOp::Read(_) => attr.mtu.packets(slot.len),
-            _ => 1,
-        };
-        self.next_psn = slot.end_psn();
-        self.packet = 0;
-        Step::Worked
-    }
-
     /// Sends the next packet of the request at the cursor.
     fn send<E: Env>(
         &mut self,
@@ -286,6 +207,7 @@ impl Requester {
             _ => 0,
         };
         self.note_sent(&segment);
+        self.sent_last = Some((self.cursor, self.packet));
         if reliable {
             self.retry.sent(now);
         } else {
@@ -310,101 +232,6 @@ impl Requester {
         segment.last || self.unasked > MAX_UNASKED || window_full
     }
 
-    /// Repeats the oldest unanswered packet, so that the peer says where it is.
-    fn send_probe<E: Env>(
-        &mut self,
-        window: &mut Window<'_>,
-        attr: &Attr,
-        now: Time,
-        env: &mut E,
-    ) -> Step {
-        let oldest = window
-            .slot(self.head)
-            .filter(|slot| self.head != self.tail && slot.phase == Phase::Begun)
-            .filter(|_| self.outstanding() != 0)
-            .and_then(|slot| {
-                let k = self.una.offset_from(slot.first_psn);
-                segment(slot, k, attr)
-            });
-        if let Some(segment) = oldest {
-            match transmit(window, self.head, &segment, true, attr, env) {
-                Ok(()) => {
-                    env.count(Event::Retry(segment.psn));
-                    self.retry.sent(now);
-                }
-                Err(SendError::Busy) => return Step::Busy,
-                // The memory is gone; sending it the regular way will say so.
-                Err(SendError::Failed(_)) => {}
-            }
-        }
-        self.probe = false;
-        Step::Worked
-    }
-
-    /// A loss is certain: whatever was lost, the oldest packet's answer tells.
-    pub fn lost(&mut self) {
-        if self.outstanding() == 0 || self.retry.is_not_ready() {
-            return;
-        }
-        if let Some(left) = self.signs_left.checked_sub(1) {
-            self.signs_left = left;
-            self.probe = true;
-        }
-    }
-
-    /// The peer misses the oldest packet, again or still: sends it once more, unless it is the next
-    /// to be sent anyway.
-    pub fn probe_again(&mut self) {
-        self.probe = self.cursor != self.head || self.packet != 0;
-    }
-
-    /// Starts over from the oldest unanswered packet.
-    pub fn restart<E: Env>(&mut self, window: &Window<'_>, env: &mut E) {
-        env.count(Event::Retry(self.una));
-        self.restarted = Some(self.una);
-        self.cursor = self.head;
-        self.packet = self.answered_of_head(window);
-        self.unasked = 0;
-        self.probe = false;
-    }
-
-    /// Starts over because the peer said so, charging the budget once per packet: what makes no
-    /// progress is ended by the answer timeout, which goes on meanwhile.
-    pub fn restart_charged<E: Env>(
-        &mut self,
-        window: &Window<'_>,
-        env: &mut E,
-    ) -> Result<(), Exhausted> {
-        if self.restarted != Some(self.una) {
-            self.retry.charge()?;
-        }
-        self.restart(window, env);
-        Ok(())
-    }
-
-    /// After progress: nothing before `una` is sent again.
-    pub(super) fn skip_answered(&mut self, window: &Window<'_>) {
-        if self.cursor == self.head {
-            self.packet = self.packet.max(self.answered_of_head(window));
-        }
-    }
-
-    /// How many packets of the oldest request are answered.
-    fn answered_of_head(&self, window: &Window<'_>) -> u32 {
-        match window.slot(self.head) {
-            Some(slot) if self.head != self.tail && slot.phase == Phase::Begun => {
-                let answered = self.una.offset_from(slot.first_psn);
-                // A READ is one packet, whatever part of its answer is here.
-                if answered < slot.packets && !matches!(slot.wr.op, SendOp::Read(_)) {
-                    answered
-                } else {
-                    0
-                }
-            }
-            _ => 0,
-        }
-    }
-
     fn note_sent(&mut self, segment: &Segment) {
         let end = segment.psn.wrapping_add(segment.psns);
         if end.offset_from(self.una) > self.outstanding() {
@@ -423,139 +250,4 @@ impl Requester {
         }
         Step::Worked
     }
-}
-
-/// The length of the local data, or `None` if it is not in the room.
-fn data_len(data: &Data, room: &[Sge]) -> Option<u32> {
-    match *data {
-        Data::Gather(count) => sge::total(room.get(..usize::from(count))?),
-        Data::Inline(len) => {
-            let fits = usize::from(len) <= room.as_bytes().len();
-            fits.then_some(u32::from(len))
-        }
-    }
-}
-
-/// Why a request cannot be executed on this queue pair.
-fn refuse(slot: &Slot, attr: &Attr) -> Option<Failure> {
-    let qp_type = attr.init.qp_type;
-    let inline = matches!(slot.wr.data, Data::Inline(_));
-    let legal = match slot.wr.op {
-        SendOp::Send(SendTail::Invalidate(_))
-        | SendOp::FetchAdd { .. }
-        | SendOp::CompareSwap { .. }
-        | SendOp::Read(_)
-        | SendOp::AtomicWrite { .. }
-        | SendOp::Flush { .. }
-        | SendOp::LocalInvalidate(_)
-        | SendOp::RegMr(_) => qp_type == QpType::Rc,
-        SendOp::Send(_) | SendOp::Write { .. } | SendOp::BindMw(_) => qp_type.is_connected(),
-        SendOp::Datagram(_) => !qp_type.is_connected(),
-    };
-    // Data comes back into memory only.
-    let needs_memory = slot.wr.op.needs_response() && inline;
-    if !legal || needs_memory {
-        return Some(Failure::BadRequest);
-    }
-    if qp_type.is_connected() && attr.path.is_none() {
-        return Some(Failure::BadRequest);
-    }
-    if slot.wr.op.takes_rd_atomic() && attr.max_rd_atomic == 0 {
-        return Some(Failure::BadRequest);
-    }
-    match slot.wr.op {
-        SendOp::CompareSwap { .. } | SendOp::FetchAdd { .. } if slot.len < 8 => {
-            Some(Failure::RequestLength)
-        }
-        SendOp::Flush { len, what, .. }
-            if what.selectivity == Selectivity::Range && len > MAX_MESSAGE =>
-        {
-            Some(Failure::RequestLength)
-        }
-        _ => None,
-    }
-}
-
-/// Executes an operation that never leaves this host.
-fn execute_local<E: Env>(op: &SendOp, attr: &Attr, env: &mut E) -> Result<(), Failure> {
-    let who = attr.identity();
-    match op {
-        SendOp::LocalInvalidate(key) => env.invalidate(who, *key).map_err(|_| Failure::KeyChange),
-        SendOp::RegMr(wr) => env.register(who, wr).map_err(|_| Failure::KeyChange),
-        SendOp::BindMw(wr) => env.bind(who, wr).map_err(|_| Failure::Bind),
-        _ => Err(Failure::BadRequest),
-    }
-}
-
-/// Why a packet was not sent.
-enum SendError {
-    Busy,
-    Failed(Failure),
-}
-
-impl From<Busy> for SendError {
-    fn from(_: Busy) -> Self {
-        Self::Busy
-    }
-}
-
-/// Sends one packet: headers, then payload from the request's memory or its inline bytes.
-fn transmit<E: Env>(
-    window: &Window<'_>,
-    number: u32,
-    segment: &Segment,
-    ask: bool,
-    attr: &Attr,
-    env: &mut E,
-) -> Result<(), SendError> {
-    let slot = window
-        .slot(number)
-        .ok_or(SendError::Failed(Failure::BadRequest))?;
-    let path = match &slot.wr.op {
-        SendOp::Datagram(to) => &to.path,
-        _ => attr
-            .path
-            .as_ref()
-            .ok_or(SendError::Failed(Failure::BadRequest))?,
-    };
-    let mut bth = Bth::new(segment.dst_qp, segment.psn);
-    bth.pkey = attr.pkey;
-    bth.ack_request = ask;
-    bth.solicited = slot.wr.solicited && may_solicit(&segment.body);
-    let packet = path.packet(bth, segment.body);
-    env.begin(&packet, segment.len as usize)?;
-    match slot.wr.data {
-        Data::Inline(_) => {
-            let start = segment.offset as usize;
-            let end = start.saturating_add(segment.len as usize);
-            match window.room(number).as_bytes().get(start..end) {
-                Some(bytes) => env.append_bytes(bytes),
-                None => {
-                    env.abort();
-                    return Err(SendError::Failed(Failure::BadRequest));
-                }
-            }
-        }
-        Data::Gather(_) => {
-            for piece in Pieces::new(window.pieces(number), segment.offset, segment.len) {
-                let appended = sge::resolve(env, attr.identity(), &piece, Rights::NONE)
-                    .is_ok_and(|(region, at)| env.append(&region, at, piece.len as usize).is_ok());
-                if !appended {
-                    env.abort();
-                    return Err(SendError::Failed(Failure::RequestProtection));
-                }
-            }
-        }
-    }
-    env.commit();
-    let len = packet.packet_len(segment.len as usize);
-    env.count(Event::Sent {
-        bytes: wire_bytes(len),
-    });
-    Ok(())
-}
-
-/// The length that counts as sent or received: from the IP header to the ICRC.
-pub(super) fn wire_bytes(packet_len: usize) -> u32 {
-    u32::try_from(packet_len.saturating_sub(super::wire::ethernet::LEN)).unwrap_or(u32::MAX)
 }

@@ -185,6 +185,27 @@ fn read(slot: &Slot, remote: &Remote, mtu: Mtu, data: Segment) -> Segment {
     }
 }
 
+/// Packet `k` once more, to learn what has become of it. A READ is asked for its last packet only:
+/// the peer may be about to send all the others.
+pub fn segment_again(slot: &Slot, k: u32, attr: &Attr) -> Option<Segment> {
+    let SendOp::Read(remote) = &slot.wr.op else {
+        return segment(slot, k, attr);
+    };
+    let before = slot.packets.saturating_sub(1);
+    // As for any packet: nothing is lost.
+    let end = before.wrapping_shl(attr.mtu.shift());
+    let mut segment = segment(slot, 0, attr)?;
+    segment.body = Body::Rc(Rc::ReadRequest(Reth {
+        // Wraps only for addresses no region contains.
+        va: remote.va.wrapping_add(u64::from(end)),
+        rkey: remote.rkey,
+        len: slot.len.saturating_sub(end),
+    }));
+    segment.psn = slot.first_psn.wrapping_add(before);
+    segment.psns = 1;
+    Some(segment)
+}
+
 fn send<T>(place: Place, tail: T) -> Send<T> {
     match place {
         Place::First => Send::First,

@@ -2,11 +2,11 @@
 
 //! Sending what is owed, one packet per call: a long READ never holds up the others.
 
-use super::execute::remote;
+use super::reach::remote;
 use super::resource::{Answer, Resource};
 use super::{Responder, Room, Verdict};
 use crate::rxe::access::Rights;
-use crate::rxe::env::{Busy, Env};
+use crate::rxe::env::{Busy, Env, Fault};
 use crate::rxe::error::Failure;
 use crate::rxe::events::Event;
 use crate::rxe::psn::Psn;
@@ -21,7 +21,7 @@ pub enum Answered {
     Sent,
     /// Nothing is owed.
     Nothing,
-    /// The link has no room.
+    /// The link has no room, or memory to send is not there now.
     Busy,
     /// The memory of a READ is gone: the queue pair ends.
     Failed(Failure),
@@ -162,9 +162,12 @@ impl Responder {
             env.count(Event::AnswerDeferred);
             return Answered::Busy;
         }
-        if env.append(&region, at, len as usize).is_err() {
+        if let Err(fault) = env.append(&region, at, len as usize) {
             env.abort();
-            return self.end_read(room, psn, attr, env);
+            return match fault {
+                Fault::Gone => self.end_read(room, psn, attr, env),
+                Fault::Absent => Answered::Busy,
+            };
         }
         env.commit();
         count_sent(&packet, len as usize, env);

@@ -6,6 +6,7 @@ use super::resource::{Answer, Owed};
 use super::{Incoming, Responder, Room};
 use crate::rxe::env::Env;
 use crate::rxe::events::{Drop, Event};
+use crate::rxe::qp::Attr;
 use crate::rxe::wire::{Body, Rc, Reth, Syndrome};
 
 impl Responder {
@@ -13,6 +14,7 @@ impl Responder {
     pub(super) fn duplicate<E: Env>(
         &mut self,
         room: &mut Room<'_>,
+        attr: &Attr,
         incoming: &Incoming<'_, E::Payload>,
         env: &mut E,
     ) {
@@ -28,7 +30,7 @@ impl Responder {
                 return;
             }
             Rc::ReadRequest(reth) => {
-                if !self.read_again(room, incoming, reth) {
+                if !self.read_again(room, attr, incoming, reth) {
                     env.count(Event::Dropped(Drop::Forgotten));
                 }
                 return;
@@ -58,6 +60,7 @@ impl Responder {
     fn read_again<P: ?Sized>(
         &mut self,
         room: &mut Room<'_>,
+        attr: &Attr,
         incoming: &Incoming<'_, P>,
         reth: &Reth,
     ) -> bool {
@@ -85,22 +88,23 @@ impl Responder {
         let Some(end) = start.checked_add(reth.len) else {
             return false;
         };
-        // start = skipped * mtu, without knowing the MTU: all packets before it are full.
-        let per_packet = start.checked_div(skipped).unwrap_or(0);
-        let aligned = per_packet.checked_mul(skipped) == Some(start);
+        // All packets before it are full.
+        let aligned = u64::from(start) == u64::from(skipped) << attr.mtu.shift();
         let fits = end <= len && reth.len != 0 && reth.rkey == rkey;
         if !aligned || !fits {
             return false;
         }
-        self.ring.owe_again(
-            room.resources,
-            index,
-            Owed {
+        let comes_anyway = resource
+            .owed
+            .is_some_and(|owed| owed.next <= start && owed.end >= end);
+        if !comes_anyway {
+            let owed = Owed {
                 start,
                 next: start,
                 end,
-            },
-        );
+            };
+            self.ring.owe_again(room.resources, index, owed);
+        }
         true
     }
 }

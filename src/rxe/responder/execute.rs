@@ -2,20 +2,18 @@
 
 //! Executing one request packet: every check first, then the effect.
 
+use super::reach::{check_len, permit, remote};
 use super::receive::{NoReceive, Receive};
-use super::resource::{Answer, Full, Owed, Resource};
+use super::resource::Full;
 use super::{Incoming, Message, Responder, Room};
-use crate::rxe::access::{self, Access, AccessError, Rights, Side};
+use crate::rxe::access::Rights;
 use crate::rxe::cqe::{WcOpcode, WcStatus};
-use crate::rxe::env::{AtomicOp, Env, Memory};
+use crate::rxe::env::{AtomicOp, Env, Fault};
 use crate::rxe::error::Failure;
 use crate::rxe::events::Event;
-use crate::rxe::opcode::Position;
 use crate::rxe::qp::Attr;
 use crate::rxe::requester::MAX_MESSAGE;
-use crate::rxe::wire::{
-    AtomicEth, Body, Feth, Imm, Rc, RcTail, Reth, Selectivity, Send, Uc, Ud, Write,
-};
+use crate::rxe::wire::{Body, Imm, Rc, RcTail, Send, Uc, Write};
 
 /// Why a request was not executed.
 pub(super) enum Reject {
@@ -25,11 +23,22 @@ pub(super) enum Reject {
     NotReady,
     /// There is no room to remember the answer now.
     NoRoom,
+    /// Memory it needs is not there now. Nothing of it counts: the same packet comes again.
+    Absent,
 }
 
 impl From<Failure> for Reject {
     fn from(failure: Failure) -> Self {
         Self::Failure(failure)
+    }
+}
+
+impl From<Fault> for Reject {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Gone => Self::Failure(Failure::RemoteAccess),
+            Fault::Absent => Self::Absent,
+        }
     }
 }
 
@@ -49,9 +58,9 @@ impl From<NoReceive> for Reject {
 }
 
 /// What the last packet of a SEND brings.
-struct Tail {
-    imm: Option<Imm>,
-    invalidate: Option<u32>,
+pub(super) struct Tail {
+    pub imm: Option<Imm>,
+    pub invalidate: Option<u32>,
 }
 
 impl Responder {
@@ -119,7 +128,11 @@ impl Responder {
     }
 
     /// Takes a receive request unless one is at hand.
-    fn need_receive<E: Env>(&mut self, room: &mut Room<'_>, env: &mut E) -> Result<(), Reject> {
+    pub(super) fn need_receive<E: Env>(
+        &mut self,
+        room: &mut Room<'_>,
+        env: &mut E,
+    ) -> Result<(), Reject> {
         if self.receive.is_none() {
             self.receive = Some(Receive::take(room.pieces, env)?);
         }
@@ -206,8 +219,7 @@ impl Responder {
         // C9-88: a write of nothing needs no key.
         if total != 0 {
             let (region, at) = remote(env, attr, rkey, Rights::REMOTE_WRITE, va, left)?;
-            env.store(&region, at, incoming.payload, 0..incoming.len as usize)
-                .map_err(|_| Failure::RemoteAccess)?;
+            env.store(&region, at, incoming.payload, 0..incoming.len as usize)?;
         }
         if !ends {
             self.message = Message::Write {
@@ -230,146 +242,8 @@ impl Responder {
         self.complete(WcOpcode::ReceiveWriteImm, total, &tail, incoming, env)
     }
 
-    fn read<E: Env>(
-        &mut self,
-        room: &mut Room<'_>,
-        attr: &Attr,
-        incoming: &Incoming<'_, E::Payload>,
-        reth: &Reth,
-        env: &mut E,
-    ) -> Result<u32, Reject> {
-        if attr.max_dest_rd_atomic == 0 {
-            return Err(Failure::ReadDepth.into());
-        }
-        if reth.len > MAX_MESSAGE {
-            return Err(Failure::MessageLength.into());
-        }
-        if reth.len != 0 {
-            remote(env, attr, reth.rkey, Rights::REMOTE_READ, reth.va, reth.len)?;
-        }
-        let packets = attr.mtu.packets(reth.len);
-        let answer = Answer::Read {
-            va: reth.va,
-            rkey: reth.rkey,
-            len: reth.len,
-        };
-        let owed = Owed {
-            start: 0,
-            next: 0,
-            end: reth.len,
-        };
-        self.owe(room, incoming, answer, packets, owed)?;
-        Ok(packets)
-    }
-
-    fn atomic<E: Env>(
-        &mut self,
-        room: &mut Room<'_>,
-        attr: &Attr,
-        incoming: &Incoming<'_, E::Payload>,
-        eth: &AtomicEth,
-        op: AtomicOp,
-        env: &mut E,
-    ) -> Result<(), Reject> {
-        permit(attr, Rights::REMOTE_ATOMIC)?;
-        if attr.max_dest_rd_atomic == 0 {
-            return Err(Failure::ReadDepth.into());
-        }
-        let (region, at) = remote(env, attr, eth.rkey, Rights::REMOTE_ATOMIC, eth.va, 8)?;
-        if at % 8 != 0 {
-            return Err(Failure::Misaligned.into());
-        }
-        // The place for the answer first: an atomic happens once.
-        let answer = Answer::Atomic { original: 0 };
-        self.owe(room, incoming, answer, 1, Owed::EMPTY)?;
-        let original = env
-            .atomic(&region, at, op)
-            .map_err(|_| Failure::RemoteAccess)?;
-        self.ring
-            .set_newest(room.resources, Answer::Atomic { original });
-        Ok(())
-    }
-
-    fn atomic_write<E: Env>(
-        &mut self,
-        room: &mut Room<'_>,
-        attr: &Attr,
-        incoming: &Incoming<'_, E::Payload>,
-        reth: &Reth,
-        data: [u8; 8],
-        env: &mut E,
-    ) -> Result<(), Reject> {
-        permit(attr, Rights::REMOTE_WRITE)?;
-        if attr.max_dest_rd_atomic == 0 {
-            return Err(Failure::ReadDepth.into());
-        }
-        let (region, at) = remote(env, attr, reth.rkey, Rights::REMOTE_WRITE, reth.va, 8)?;
-        if reth.len != 8 {
-            return Err(Failure::MessageLength.into());
-        }
-        if at % 8 != 0 {
-            return Err(Failure::Misaligned.into());
-        }
-        self.owe(room, incoming, Answer::AtomicWrite, 1, Owed::EMPTY)?;
-        env.store_atomic(&region, at, data)
-            .map_err(|_| Failure::RemoteAccess)?;
-        Ok(())
-    }
-
-    fn flush<E: Env>(
-        &mut self,
-        attr: &Attr,
-        incoming: &Incoming<'_, E::Payload>,
-        feth: &Feth,
-        reth: &Reth,
-        env: &mut E,
-    ) -> Result<(), Reject> {
-        let mut rights = Rights::NONE;
-        if feth.global {
-            rights = rights | Rights::FLUSH_GLOBAL;
-        }
-        if feth.persistent {
-            rights = rights | Rights::FLUSH_PERSISTENT;
-        }
-        permit(attr, rights)?;
-        let (region, range) = match feth.selectivity {
-            Selectivity::Range => {
-                let (region, at) = remote(env, attr, reth.rkey, rights, reth.va, reth.len)?;
-                (region, Some((at, u64::from(reth.len))))
-            }
-            Selectivity::Region => (whole_region(env, attr, reth.rkey, rights)?, None),
-        };
-        env.flush(&region, range, *feth)
-            .map_err(|_| Failure::RemoteAccess)?;
-        self.msn = self.msn.next();
-        self.say_flushed(incoming.psn());
-        Ok(())
-    }
-
-    /// Remembers an answer, all of it owed. The request counts as executed (C9-148).
-    fn owe<P: ?Sized>(
-        &mut self,
-        room: &mut Room<'_>,
-        incoming: &Incoming<'_, P>,
-        answer: Answer,
-        packets: u32,
-        owed: Owed,
-    ) -> Result<(), Reject> {
-        let msn = self.msn.next();
-        let resource = Resource {
-            answer,
-            first_psn: incoming.psn(),
-            packets,
-            msn,
-            owed: Some(owed),
-        };
-        self.ring.push(room.resources, resource)?;
-        self.msn = msn;
-        Ok(())
-    }
-
     /// Completes the receive request at hand.
-    fn complete<E: Env>(
+    pub(super) fn complete<E: Env>(
         &mut self,
         opcode: WcOpcode,
         len: u32,
@@ -394,111 +268,4 @@ impl Responder {
         env.complete_receive(&cqe)
             .map_err(|_| Reject::Failure(Failure::CqOverrun))
     }
-
-    /// Takes a datagram: 40 bytes for the network header, then the payload.
-    pub(super) fn take_datagram<E: Env>(
-        &mut self,
-        room: &mut Room<'_>,
-        attr: &Attr,
-        incoming: &Incoming<'_, E::Payload>,
-        ud: &Ud,
-        env: &mut E,
-    ) -> Result<(), Reject> {
-        self.need_receive(room, env)?;
-        let grh = incoming.headers.grh();
-        let Some(receive) = &mut self.receive else {
-            return Err(Reject::NotReady);
-        };
-        receive.filled = 0;
-        // All or nothing: the receive request serves the next datagram if this one is too long.
-        let need = incoming
-            .len
-            .saturating_add(u32::try_from(grh.len()).unwrap_or(u32::MAX));
-        if need > receive.total {
-            return Err(Failure::ReceiveLength.into());
-        }
-        let who = attr.identity();
-        receive.fill_bytes(env, who, room.pieces, &grh)?;
-        receive.fill(env, who, room.pieces, incoming.payload, incoming.len)?;
-        let tail = Tail {
-            imm: ud.imm,
-            invalidate: None,
-        };
-        self.complete(WcOpcode::Receive, need, &tail, incoming, env)
-    }
-}
-
-/// Whether the queue pair takes such requests at all.
-fn permit(attr: &Attr, rights: Rights) -> Result<(), Failure> {
-    if attr.rights.contains(rights) {
-        Ok(())
-    } else {
-        Err(Failure::OperationNotPermitted)
-    }
-}
-
-/// Whether the payload is as long as its place in the message wants.
-fn check_len<P: ?Sized>(attr: &Attr, incoming: &Incoming<'_, P>) -> Result<(), Failure> {
-    let facts = incoming.headers.opcode().facts();
-    let mtu = attr.mtu.bytes() as usize;
-    // UC and RC share the rule; FIRST and MIDDLE are full, LAST is not empty.
-    let ok = match facts.position {
-        Position::First | Position::Middle => incoming.len as usize == mtu,
-        Position::Last => (1..=mtu).contains(&(incoming.len as usize)),
-        Position::Only => incoming.len as usize <= mtu,
-    };
-    if ok {
-        Ok(())
-    } else {
-        Err(Failure::MessageLength)
-    }
-}
-
-/// Finds memory by remote key.
-pub(super) fn remote<M: Memory + ?Sized>(
-    memory: &mut M,
-    attr: &Attr,
-    rkey: u32,
-    rights: Rights,
-    va: u64,
-    len: u32,
-) -> Result<(M::Region, u64), Failure> {
-    let (region, facts) = memory.region(rkey).ok_or(Failure::RemoteAccess)?;
-    let want = Access {
-        key: rkey,
-        side: Side::Remote,
-        rights,
-        va,
-        len: u64::from(len),
-    };
-    match access::check(&facts, attr.identity(), &want) {
-        Ok(at) => Ok((region, at)),
-        Err(
-            AccessError::Key
-            | AccessError::State
-            | AccessError::Domain
-            | AccessError::QueuePair
-            | AccessError::Rights
-            | AccessError::Range,
-        ) => Err(Failure::RemoteAccess),
-    }
-}
-
-/// Finds a region by remote key, whatever its range.
-fn whole_region<M: Memory + ?Sized>(
-    memory: &mut M,
-    attr: &Attr,
-    rkey: u32,
-    rights: Rights,
-) -> Result<M::Region, Failure> {
-    let (region, facts) = memory.region(rkey).ok_or(Failure::RemoteAccess)?;
-    let want = Access {
-        key: rkey,
-        side: Side::Remote,
-        rights,
-        va: if facts.zero_based { 0 } else { facts.start },
-        len: 0,
-    };
-    access::check(&facts, attr.identity(), &want).map_err(|_| Failure::RemoteAccess)?;
-    Ok(region)
 }

@@ -8,7 +8,8 @@
 //!             |                         '--> failure: NAK, the queue pair ends
 //!             |                         '--> no receive request: RNR NAK, p again later
 //!             |--> p behind     a duplicate: ACK again, or owe the remembered answer again
-//!             '--> p ahead      something is lost: NAK once, then silence until p == expected
+//!             '--> p ahead      something is lost: NAK once, then silence until p == expected,
+//!                               or until PSNs go back: our NAK was lost, or the packet once more
 //!
 //!   answer()  <-- owed answers, oldest PSN first, one packet per call
 //! ```
@@ -24,20 +25,25 @@
 mod answer;
 mod duplicate;
 mod execute;
+mod fetch;
+mod reach;
 mod receive;
 mod resource;
+mod sequence;
+mod unreliable;
 
 pub use receive::{flush, Receive};
 pub use resource::{Answer, Resource};
 
 use super::env::Env;
-use super::error::{Failure, Scope};
-use super::events::{Drop, Event};
+use super::error::Failure;
+use super::events::Event;
+use super::inbound::Taken;
 use super::opcode::{Kind, Position};
 use super::psn::{Msn, Psn};
 use super::qp::{Attr, QpType};
 use super::retry::LOSS_SIGNS;
-use super::wire::{Body, Headers, Nak, Syndrome};
+use super::wire::{Headers, Nak, Syndrome};
 use super::wqe::Sge;
 pub use answer::Answered;
 use execute::Reject;
@@ -116,8 +122,8 @@ pub struct Responder {
     /// for sure, and requesters do not count it as a read.
     flushed: Option<Psn>,
     told: Told,
-    /// The last packet that came too early, since one in sequence did.
-    last_ahead: Option<Psn>,
+    /// The last packet that was not taken, since one was.
+    last_refused: Option<Psn>,
     ring: Ring,
     /// Reports of a loss that may still be passed on before something in sequence arrives.
     signs_left: u8,
@@ -136,7 +142,7 @@ impl Responder {
             verdict: None,
             flushed: None,
             told: Told::Nothing,
-            last_ahead: None,
+            last_refused: None,
             ring: Ring::default(),
             signs_left: LOSS_SIGNS,
             dropping: false,
@@ -156,7 +162,7 @@ impl Responder {
         headers: &Headers,
         payload: &E::Payload,
         env: &mut E,
-    ) -> Result<(), Failure> {
+    ) -> Result<Taken, Failure> {
         let incoming = Incoming {
             headers,
             payload,
@@ -176,30 +182,36 @@ impl Responder {
         attr: &Attr,
         incoming: &Incoming<'_, E::Payload>,
         env: &mut E,
-    ) -> Result<(), Failure> {
+    ) -> Result<Taken, Failure> {
         let psn = incoming.psn();
         let distance = psn.distance(self.expected);
         if distance > 0 {
-            self.ahead(psn, env);
-            return Ok(());
+            self.ahead(psn, incoming.headers.repr.bth.ack_request, env);
+            return Ok(Taken::Done);
         }
         if distance < 0 {
             env.count(Event::DuplicateRequest(psn));
-            self.duplicate(room, incoming, env);
-            return Ok(());
+            if self.told != Told::Nothing && self.goes_back(psn) {
+                self.say_missing();
+            }
+            self.duplicate(room, attr, incoming, env);
+            return Ok(Taken::Done);
         }
         self.told = Told::Nothing;
-        self.last_ahead = None;
+        self.last_refused = None;
         self.signs_left = LOSS_SIGNS;
-        if self
-            .verdict
-            .is_some_and(|v| !matches!(v.syndrome, Syndrome::Ack(_)))
-        {
-            // It came after all, before the NAK left.
-            self.verdict = None;
+        if let Some(verdict) = &mut self.verdict {
+            // It came after all, before the NAK left. What the NAK acknowledged still is.
+            if !matches!(verdict.syndrome, Syndrome::Ack(_)) {
+                *verdict = Verdict {
+                    psn: psn.prev(),
+                    syndrome: Syndrome::ACK,
+                };
+            }
         }
         match self.in_sequence(room, attr, incoming, env) {
-            Ok(()) => Ok(()),
+            Ok(()) => Ok(Taken::Done),
+            Err(Reject::Absent) => Ok(Taken::Again),
             Err(Reject::Failure(failure)) => {
                 self.fail(failure, psn, attr, env);
                 Err(failure)
@@ -208,55 +220,15 @@ impl Responder {
                 env.count(Event::RnrNakSent(psn));
                 self.told = Told::NotReady;
                 self.say(psn, Syndrome::RnrNak(attr.min_rnr_timer));
-                Ok(())
+                Ok(Taken::Done)
             }
             Err(Reject::NoRoom) => {
                 // As if it had been lost: it will be accepted when the answers before it are out.
                 self.told = Told::Missing;
                 self.say(psn, Syndrome::Nak(Nak::PsnSequence));
-                Ok(())
+                Ok(Taken::Done)
             }
         }
-    }
-
-    /// A packet that should not come yet.
-    ///
-    /// One NAK is enough for all that is under way behind the gap. PSNs that go back mean that the
-    /// requester has started over, and that the packet we miss was lost once more.
-    fn ahead<E: Env>(&mut self, psn: Psn, env: &mut E) {
-        let started_over = self
-            .last_ahead
-            .replace(psn)
-            .is_some_and(|last| !last.is_before(psn));
-        let silent = match self.told {
-            Told::Nothing => false,
-            Told::Missing => !started_over,
-            Told::NotReady => true,
-        };
-        if silent {
-            env.count(Event::Dropped(Drop::Waiting));
-            return;
-        }
-        env.count(Event::OutOfSequence {
-            expected: self.expected,
-            got: psn,
-        });
-        self.told = Told::Missing;
-        self.say(self.expected, Syndrome::Nak(Nak::PsnSequence));
-    }
-
-    /// The rail is sure that something was lost: say what we expect. A requester that lacks
-    /// nothing takes it as an ACK.
-    pub fn lost(&mut self, attr: &Attr) {
-        if attr.init.qp_type != QpType::Rc || self.told == Told::NotReady {
-            return;
-        }
-        let Some(left) = self.signs_left.checked_sub(1) else {
-            return;
-        };
-        self.signs_left = left;
-        self.told = Told::Missing;
-        self.say(self.expected, Syndrome::Nak(Nak::PsnSequence));
     }
 
     /// Executes the request we expect.
@@ -299,80 +271,6 @@ impl Responder {
             (Message::None, starts) => starts,
             (Message::Send, starts) => !starts && kind == Kind::Send,
             (Message::Write { .. }, starts) => !starts && kind == Kind::Write,
-        }
-    }
-
-    /// Unreliable connection: a message arrives whole or not at all (9.8.2.2).
-    fn unreliable<E: Env>(
-        &mut self,
-        room: &mut Room<'_>,
-        attr: &Attr,
-        incoming: &Incoming<'_, E::Payload>,
-        env: &mut E,
-    ) -> Result<(), Failure> {
-        let facts = incoming.headers.opcode().facts();
-        let psn = incoming.psn();
-        let whole = if facts.position.starts() {
-            // Whatever was under way is incomplete; its receive request serves the next message.
-            self.abandon();
-            self.dropping = false;
-            true
-        } else {
-            !self.dropping && psn == self.expected && self.continues(facts.kind, facts.position)
-        };
-        self.expected = psn.next();
-        if whole {
-            match self.execute(room, attr, incoming, env) {
-                Ok(_) => {
-                    if facts.position.ends() {
-                        self.msn = self.msn.next();
-                    }
-                    return Ok(());
-                }
-                Err(Reject::Failure(failure))
-                    if failure.consequence().scope == Scope::QueuePair =>
-                {
-                    self.fail(failure, psn, attr, env);
-                    return Err(failure);
-                }
-                Err(Reject::Failure(_) | Reject::NotReady | Reject::NoRoom) => {}
-            }
-        }
-        self.abandon();
-        self.dropping = true;
-        env.count(Event::Dropped(Drop::Unreliable));
-        Ok(())
-    }
-
-    /// Forgets the message under way and keeps its receive request.
-    fn abandon(&mut self) {
-        self.message = Message::None;
-        if let Some(receive) = &mut self.receive {
-            receive.filled = 0;
-        }
-    }
-
-    fn datagram<E: Env>(
-        &mut self,
-        room: &mut Room<'_>,
-        attr: &Attr,
-        incoming: &Incoming<'_, E::Payload>,
-        env: &mut E,
-    ) -> Result<(), Failure> {
-        let Body::Ud(ud) = &incoming.headers.repr.body else {
-            return Ok(());
-        };
-        match self.take_datagram(room, attr, incoming, ud, env) {
-            Ok(()) => Ok(()),
-            Err(Reject::Failure(failure)) if failure.consequence().scope == Scope::QueuePair => {
-                self.fail(failure, incoming.psn(), attr, env);
-                Err(failure)
-            }
-            Err(Reject::Failure(_) | Reject::NotReady | Reject::NoRoom) => {
-                self.abandon();
-                env.count(Event::Dropped(Drop::Unreliable));
-                Ok(())
-            }
         }
     }
 

@@ -2,6 +2,7 @@
 
 //! The receive request being filled: taken from the queue, filled packet by packet, completed.
 
+use super::execute::Reject;
 use crate::rxe::access::Identity;
 use crate::rxe::cqe::{Cqe, WcOpcode, WcStatus};
 use crate::rxe::env::{Completions, Env, Memory, WorkQueues};
@@ -54,31 +55,31 @@ impl Receive {
     }
 
     /// Stores the next `len` bytes of the message.
-    pub fn fill<M: Memory + ?Sized>(
+    pub(super) fn fill<M: Memory + ?Sized>(
         &mut self,
         memory: &mut M,
         who: Identity,
         room: &[Sge],
         payload: &M::Payload,
         len: u32,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), Reject> {
         let pieces = self.space_for(room, len)?;
-        sge::scatter(memory, who, pieces, self.filled, payload, len).map_err(failure)?;
+        sge::scatter(memory, who, pieces, self.filled, payload, len).map_err(reject)?;
         self.filled = self.filled.saturating_add(len);
         Ok(())
     }
 
     /// Stores a few bytes.
-    pub fn fill_bytes<M: Memory + ?Sized>(
+    pub(super) fn fill_bytes<M: Memory + ?Sized>(
         &mut self,
         memory: &mut M,
         who: Identity,
         room: &[Sge],
         bytes: &[u8],
-    ) -> Result<(), Failure> {
+    ) -> Result<(), Reject> {
         let len = u32::try_from(bytes.len()).map_err(|_| Failure::ReceiveLength)?;
         let pieces = self.space_for(room, len)?;
-        sge::scatter_bytes(memory, who, pieces, self.filled, bytes).map_err(failure)?;
+        sge::scatter_bytes(memory, who, pieces, self.filled, bytes).map_err(reject)?;
         self.filled = self.filled.saturating_add(len);
         Ok(())
     }
@@ -96,10 +97,11 @@ impl Receive {
     }
 }
 
-fn failure(error: ScatterError) -> Failure {
+fn reject(error: ScatterError) -> Reject {
     match error {
-        ScatterError::TooShort => Failure::ReceiveLength,
-        ScatterError::Protection => Failure::ReceiveProtection,
+        ScatterError::TooShort => Reject::Failure(Failure::ReceiveLength),
+        ScatterError::Protection => Reject::Failure(Failure::ReceiveProtection),
+        ScatterError::Absent => Reject::Absent,
     }
 }
 

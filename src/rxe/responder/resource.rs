@@ -102,11 +102,8 @@ pub struct Full;
 impl Ring {
     /// Adds an answer, all of it owed.
     pub fn push(&mut self, resources: &mut [Resource], new: Resource) -> Result<(), Full> {
-        let place = resources.get_mut(self.head).ok_or(Full)?;
-        if place.owed.is_some() {
-            return Err(Full);
-        }
-        *place = new;
+        self.has_room(resources)?;
+        *resources.get_mut(self.head).ok_or(Full)? = new;
         if self.owed == 0 {
             self.next = self.head;
         }
@@ -115,14 +112,11 @@ impl Ring {
         Ok(())
     }
 
-    /// Fills in the answer pushed last.
-    pub fn set_newest(&mut self, resources: &mut [Resource], answer: Answer) {
-        let newest = match self.head.checked_sub(1) {
-            Some(index) => resources.get_mut(index),
-            None => resources.last_mut(),
-        };
-        if let Some(resource) = newest {
-            resource.answer = answer;
+    /// Whether there is a place for another answer.
+    pub fn has_room(&self, resources: &[Resource]) -> Result<(), Full> {
+        match resources.get(self.head) {
+            Some(place) if place.owed.is_none() => Ok(()),
+            _ => Err(Full),
         }
     }
 
@@ -151,11 +145,13 @@ impl Ring {
         }
     }
 
-    /// Finds the answer that has this PSN.
+    /// Finds the answer that has this PSN: the youngest, for one that is older may be left from an
+    /// earlier lap of the PSNs.
     pub fn find(&self, resources: &[Resource], psn: Psn) -> Option<usize> {
-        resources
-            .iter()
-            .position(|r| r.answer != Answer::Empty && psn.is_within(r.first_psn, r.packets))
+        let has = |r: &Resource| r.answer != Answer::Empty && psn.is_within(r.first_psn, r.packets);
+        let (younger, older) = resources.split_at_checked(self.head)?;
+        let before_head = younger.iter().rposition(has);
+        before_head.or_else(|| Some(older.iter().rposition(has)?.wrapping_add(self.head)))
     }
 
     /// Makes the answer at `index` owed, from `owed.next` on.
@@ -249,6 +245,25 @@ mod tests {
         ring.owe_again(&mut memory, twenty, ALL);
         assert_eq!(order(&mut ring, &mut memory), [20, 40, 50]);
         assert!(!ring.owes());
+    }
+
+    #[test]
+    fn of_two_laps_the_younger_answers() {
+        for start in 0..4 {
+            let mut memory = [Resource::EMPTY; 4];
+            let mut ring = Ring::default();
+            for psn in 0..start {
+                assert_eq!(ring.push(&mut memory, read(psn, 1)), Ok(()));
+            }
+            for (psn, packets) in [(1000, 9), (0xff_ff00, 5), (1003, 1)] {
+                order(&mut ring, &mut memory);
+                assert_eq!(ring.push(&mut memory, read(psn, packets)), Ok(()));
+            }
+            let found = ring.find(&memory, Psn::new(1003)).expect("remembered");
+            assert_eq!(memory[found].packets, 1, "start {start}");
+            let found = ring.find(&memory, Psn::new(1004)).expect("remembered");
+            assert_eq!(memory[found].packets, 9, "start {start}");
+        }
     }
 
     #[test]

@@ -24,6 +24,12 @@ pub fn mapped_gid(address: [u8; 4]) -> [u8; 16] {
     [z0, z1, z2, z3, z4, z5, z6, z7, z8, z9, f0, f1, a, b, c, d]
 }
 
+/// The IPv4 address in a GID, if that is what it holds.
+pub fn embedded_v4(gid: &[u8; 16]) -> Option<[u8; 4]> {
+    let (front, address) = gid.split_last_chunk()?;
+    (*front == V4_MAPPED).then_some(*address)
+}
+
 impl Ip {
     /// The version.
     pub const fn version(&self) -> IpVersion {

@@ -168,6 +168,28 @@ impl Headers {
         }
         check.finish(trailer)
     }
+
+    /// Checks a packet that lies in one piece: one call of the CRC function over all of it.
+    #[inline]
+    pub fn verify_in_place<C: Crc32>(&self, frame: &[u8]) -> Result<(), ParseError> {
+        if self.udp_checksum {
+            let (payload, trailer) = frame
+                .get(self.header_len()..)
+                .and_then(|rest| rest.split_at_checked(self.payload_len()))
+                .ok_or(ParseError::TooShort)?;
+            return self.verify::<C>(frame, &[payload], trailer);
+        }
+        let (packet, behind) = frame
+            .split_at_checked(self.packet_len().wrapping_sub(icrc::LEN))
+            .ok_or(ParseError::TooShort)?;
+        let covered = packet.get(ethernet::LEN..).ok_or(ParseError::TooShort)?;
+        let version = self.repr.ip.version();
+        match (Icrc::<C>::of(version, covered), behind.first_chunk()) {
+            (Some(icrc), Some(wire)) if icrc == *wire => Ok(()),
+            (Some(_), Some(_)) => Err(ParseError::Icrc),
+            _ => Err(ParseError::TooShort),
+        }
+    }
 }
 
 /// The UDP pseudo header (RFC 768, RFC 8200 8.1).
@@ -238,11 +260,11 @@ impl<'a> Packet<'a> {
     #[inline]
     pub fn parse<C: Crc32>(frame: &'a [u8]) -> Result<Self, ParseError> {
         let headers = Headers::parse(frame)?;
-        let (payload, trailer) = frame
+        headers.verify_in_place::<C>(frame)?;
+        let payload = frame
             .get(headers.header_len()..)
-            .and_then(|rest| rest.split_at_checked(headers.payload_len()))
+            .and_then(|rest| rest.get(..headers.payload_len()))
             .ok_or(ParseError::TooShort)?;
-        headers.verify::<C>(frame, &[payload], trailer)?;
         Ok(Self { headers, payload })
     }
 }

@@ -8,6 +8,15 @@ use crate::rxe::time::Nanos;
 /// and the headers of 48 packets fit into one frame with IPv6 too.
 pub const MAX_TRAIN: usize = 48;
 
+/// The payload frames of a train where a long one would keep others waiting: on a rail that is less
+/// than half as fast as the fastest, for all wait for what it carries, and a queue pair that goes
+/// back repeats what waits; and in the first [`SPREAD`] packets of each rail after a rest, for the
+/// last trains of a message should end at about the same time.
+pub const HALF_TRAIN: usize = MAX_TRAIN / 2;
+
+/// Packets for each rail after a rest that go in half trains.
+pub const SPREAD: u32 = 32;
+
 /// The payload frames of a train while some rail has nothing to do: a single message then spreads
 /// over the idle rails instead of queueing on one.
 pub const SHORT_TRAIN: usize = 8;
@@ -47,8 +56,12 @@ pub struct Times {
     pub status: Nanos,
     /// A rail without a sign of arrival for this long is suspected, and another one is asked.
     pub stall: Nanos,
+    /// A peer that answered is asked once more after this long, before a rail is called stalled.
+    pub again: Nanos,
     /// A rail without a sign of arrival for this long is dead, whatever the others say.
     pub dead: Nanos,
+    /// A new rail that the peer did not answer on for this long is given up.
+    pub join: Nanos,
 }
 
 impl Default for Times {
@@ -56,8 +69,10 @@ impl Default for Times {
         Self {
             probe: Nanos::from_micros(250),
             status: Nanos::from_micros(250),
-            stall: Nanos::from_micros(600),
+            stall: Nanos::from_micros(500),
+            again: Nanos::from_micros(100),
             dead: Nanos::from_millis(100),
+            join: Nanos::from_millis(1_000),
         }
     }
 }

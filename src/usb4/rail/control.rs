@@ -17,7 +17,7 @@ use crate::usb4::rail::MAX_RAILS;
 /// credit, and two ends at rest must come to rest. A peer that is short of credit asks.
 const WORTH_TELLING: u32 = 8;
 
-/// The state of our receiving half, as of the last [`learn`](Untold::learn).
+/// The state of our receiving half, as of the last [`flush`](super::link::Halves::flush).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Report {
     /// What each rail may be sent.
@@ -30,7 +30,9 @@ pub struct Report {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Untold {
     pub report: Report,
+    /// The limit told last, and what was seen by then.
     told: [Seq; MAX_RAILS],
+    told_seen: [Seq; MAX_RAILS],
     rings: [u32; MAX_RAILS],
     due: Time,
     /// There is more to tell than credits, which other headers could tell.
@@ -47,6 +49,7 @@ impl Untold {
                 losses: Losses::default(),
             },
             told: [Seq::ZERO; MAX_RAILS],
+            told_seen: [Seq::ZERO; MAX_RAILS],
             rings: [0; MAX_RAILS],
             due: Time::NEVER,
             urgent: false,
@@ -58,6 +61,7 @@ impl Untold {
     pub fn rail_up(&mut self, id: RailId, epoch: u8, ring: u32) {
         let full = Seq::ZERO.plus(ring);
         self.told[id.index()] = full;
+        self.told_seen[id.index()] = Seq::ZERO;
         self.rings[id.index()] = ring;
         self.report.rails[id.index()] = RailStatus {
             epoch,
@@ -87,9 +91,8 @@ impl Untold {
 
     #[inline]
     fn plan(&mut self, id: RailId, now: Time, times: &Times) {
-        let untold = self.untold(id);
-        if untold >= WORTH_TELLING {
-            let at = if untold >= self.rings[id.index()] / 4 {
+        if self.untold(id) >= WORTH_TELLING {
+            let at = if self.free(id) >= self.rings[id.index()] / 4 {
                 now
             } else {
                 now.after(times.status)
@@ -98,10 +101,25 @@ impl Untold {
         }
     }
 
-    fn untold(&self, id: RailId) -> u32 {
+    /// Frames that came free and that the peer does not know of.
+    fn free(&self, id: RailId) -> u32 {
         self.report.rails[id.index()]
             .limit
             .count_from(self.told[id.index()])
+    }
+
+    /// Frames that came free, or that arrived and are held: the peer must not take a rail that waits
+    /// for another one for a dead one.
+    fn untold(&self, id: RailId) -> u32 {
+        let seen = self.report.rails[id.index()].seen();
+        self.free(id)
+            .max(seen.count_from(self.told_seen[id.index()]))
+    }
+
+    fn told(&mut self, id: RailId) {
+        let rail = self.report.rails[id.index()];
+        self.told[id.index()] = rail.limit;
+        self.told_seen[id.index()] = rail.seen();
     }
 
     /// Whether a control frame must go now.
@@ -140,7 +158,7 @@ impl Untold {
         }
         let id = best?;
         let rail = self.report.rails[id.index()];
-        self.told[id.index()] = rail.limit;
+        self.told(id);
         if all == most && !self.urgent && self.report.losses.latest().is_empty() {
             self.due = Time::NEVER;
         }
@@ -161,7 +179,7 @@ impl Untold {
     /// A control frame went: all is told.
     pub fn all_told(&mut self, now: Time, times: &Times) {
         for id in RailId::all() {
-            self.told[id.index()] = self.report.rails[id.index()].limit;
+            self.told(id);
         }
         self.asked = None;
         self.urgent = false;

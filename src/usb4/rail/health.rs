@@ -3,17 +3,27 @@
 //! Whether a rail lives: what it has been silent about, and for how long.
 //!
 //! ```text
+//!   joining --- probe, ever less often ---> join: Silent
+//!      |  the peer has seen a probe
+//!      v
 //!   all seen ----- send -----> waiting --- probe ---> ask on the same rail (finds a lost tail)
 //!      ^                          |
-//!      |                          '------- stall ---> ask on another rail, send nothing here
-//!      '-- the peer has seen                            |  answered, nothing seen here: Stalled
-//!          more of this rail                            '- dead: Silent
+//!      |                          '------- stall ---> ask on another rail           
+//!      |                                                |  answered, nothing seen here
+//!      '-- the peer has seen                            |      send nothing here, again: ask once more
+//!          more of this rail                            |          answered, nothing seen: Stalled
+//!                                                       '- dead: Silent
 //! ```
 //!
 //! Times count from the last frame the peer was seen to receive. A peer that is busy is silent on
-//! all rails, so a rail is only called stalled if a question sent later on another rail was answered.
+//! all rails, so a rail is only called stalled if questions sent later on another rail were answered.
+//! Two of them: a peer that finds time again looks at one ring after the other, and may answer the
+//! first question before it has looked at the ring of the silent rail.
+//!
+//! A rail carries no packets before the peer has answered on it: the two ends do not end the
+//! handshake at the same time.
 
-use crate::rxe::time::{Nanos, Time};
+use crate::rxe::time::Time;
 use crate::usb4::rail::config::Times;
 use crate::usb4::rail::id::RailId;
 use crate::usb4::rail::seq::Seq;
@@ -32,12 +42,17 @@ pub(super) struct Watch {
     probes: u32,
     /// The other rail asked, and the sequence of the question.
     pub witness: Option<(RailId, Seq)>,
+    /// When, or when it was answered.
     asked: Time,
+    /// It was answered once.
+    answered: bool,
 }
 
 /// Why a rail may have to be asked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Doubt {
+    /// The peer was not seen to receive anything in this life of the rail.
+    pub joining: bool,
     /// The peer was not seen to receive all.
     pub unseen: bool,
     /// Credit is missing.
@@ -48,7 +63,7 @@ pub(super) struct Doubt {
 
 impl Doubt {
     fn wants_probe(self) -> bool {
-        (self.unseen || self.starved) && self.drained
+        (self.joining || self.unseen || self.starved) && self.drained
     }
 }
 
@@ -71,6 +86,7 @@ impl Watch {
         probes: 0,
         witness: None,
         asked: Time::ZERO,
+        answered: false,
     };
 
     pub fn started(now: Time) -> Self {
@@ -91,6 +107,7 @@ impl Watch {
         self.last_progress = now;
         self.probes = 0;
         self.witness = None;
+        self.answered = false;
     }
 
     /// A probe was sent on this rail.
@@ -101,12 +118,29 @@ impl Watch {
     /// Another rail was asked.
     pub fn ask(&mut self, witness: Option<(RailId, Seq)>, now: Time) {
         self.witness = witness;
+        self.answered &= witness.is_some();
         self.asked = now;
     }
 
-    /// Whether nothing should be sent here.
+    /// The question was answered, and nothing arrived here. True: for the second time.
+    pub fn answered(&mut self, now: Time) -> bool {
+        let again = self.answered;
+        self.witness = None;
+        self.answered = true;
+        self.asked = now;
+        again
+    }
+
+    /// Whether no packets should be sent here. To ask is not enough: behind the queue of a slow rail
+    /// silence is normal, and an answer ends it.
+    #[inline]
     pub fn is_suspect(&self) -> bool {
-        self.witness.is_some()
+        self.answered
+    }
+
+    /// Whether nothing that is urgent should be sent here.
+    pub fn is_asked_about(&self) -> bool {
+        self.witness.is_some() || self.answered
     }
 
     fn probe_at(&self, times: &Times) -> Time {
@@ -116,7 +150,12 @@ impl Watch {
 
     fn stall_at(&self, times: &Times) -> Time {
         let first = self.last_progress.after(times.stall);
-        let again = self.asked.after(times.stall);
+        let patience = if self.answered {
+            times.again
+        } else {
+            times.stall
+        };
+        let again = self.asked.after(patience);
         if first < again && self.asked >= self.last_progress {
             again
         } else {
@@ -127,7 +166,9 @@ impl Watch {
     /// What to do now.
     pub fn want(&self, doubt: Doubt, now: Time, times: &Times) -> Want {
         let unseen = doubt.unseen;
-        if unseen && now >= self.last_progress.after(times.dead) {
+        if unseen && now >= self.last_progress.after(times.dead)
+            || doubt.joining && now >= self.last_progress.after(times.join)
+        {
             Want::Dead
         } else if unseen && now >= self.stall_at(times) {
             Want::Witness
@@ -147,14 +188,12 @@ impl Watch {
                 .after(times.dead)
                 .earlier_of(self.stall_at(times));
         }
+        if doubt.joining {
+            next = next.earlier_of(self.last_progress.after(times.join));
+        }
         if doubt.wants_probe() {
             next = next.earlier_of(self.probe_at(times));
         }
         next
-    }
-
-    /// For how long nothing was seen to arrive.
-    pub fn silence(&self, now: Time) -> Nanos {
-        now.since(self.last_progress)
     }
 }

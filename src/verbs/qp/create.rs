@@ -9,13 +9,12 @@ use kernel::sync::Arc;
 use super::memory::Memory;
 use super::modify::Given;
 use super::queues::{Ends, RecvQueue, SendQueue};
-use super::{Inner, Qp, QpName};
+use super::{Inner, Qp, QpName, WAITING};
 use crate::rxe::qp::{self as engine, Init, QpType, DEFAULT_WINDOW};
 use crate::rxe::qpn::Qpn;
 use crate::rxe::user_abi::{self, Poster};
 use crate::verbs::cq::Cq;
 use crate::verbs::device::{limits, Device};
-use crate::verbs::errno;
 use crate::verbs::lock::{new_bh_lock, new_irq_lock, Rundown};
 use crate::verbs::object::Object;
 use crate::verbs::pd::Pd;
@@ -23,6 +22,7 @@ use crate::verbs::queue::Queue;
 use crate::verbs::srq::Srq;
 use crate::verbs::timer::Timer;
 use crate::verbs::udata::Udata;
+use crate::verbs::{errno, unsupported};
 
 /// Numbers of ordinary queue pairs: 0 and 1 are taken, 2 to 15 kept free as upstream does.
 const LOWEST_QPN: u32 = 16;
@@ -53,7 +53,7 @@ fn qp_type(code: compat::ib_qp_type) -> Result<QpType> {
         compat::ib_qp_type_IB_QPT_UC => Ok(QpType::Uc),
         compat::ib_qp_type_IB_QPT_UD => Ok(QpType::Ud),
         compat::ib_qp_type_IB_QPT_GSI => Ok(QpType::Gsi),
-        _ => Err(EOPNOTSUPP),
+        _ => Err(unsupported()),
     }
 }
 
@@ -83,7 +83,7 @@ unsafe fn create(
         }
     }
     if init.create_flags != 0 {
-        return Err(EOPNOTSUPP);
+        return Err(unsupported());
     }
     let qp_type = qp_type(init.qp_type)?;
     if init.send_cq.is_null() || init.recv_cq.is_null() {
@@ -120,7 +120,7 @@ unsafe fn create(
         .max(cap.max_inline_data.next_multiple_of(PIECE))
         .max(PIECE);
     let send_entry = user_abi::SEND_WQE_BYTES.saturating_add(send_bytes as usize);
-    let sq_ring = Queue::create(&device, cap.max_send_wr, send_entry, udata.as_ref())?;
+    let sq_ring = Queue::create(cap.max_send_wr, send_entry, udata.as_ref())?;
     cap.max_send_wr = sq_ring.capacity();
     cap.max_send_sge = (send_bytes / PIECE).min(limits::SGE);
     cap.max_inline_data = send_bytes;
@@ -131,7 +131,7 @@ unsafe fn create(
             let entry = user_abi::RECV_WQE_BYTES
                 .saturating_add(cap.max_recv_sge.saturating_mul(PIECE) as usize);
             // Without receive requests there is still a queue to map: librxe maps what it gets.
-            let ring = Queue::create(&device, cap.max_recv_wr, entry, udata.as_ref())?;
+            let ring = Queue::create(cap.max_recv_wr, entry, udata.as_ref())?;
             cap.max_recv_wr = ring.capacity();
             let max_sge = cap.max_recv_sge;
             (Some(RecvQueue { ring, max_sge }), max_sge)
@@ -165,6 +165,7 @@ unsafe fn create(
         ends: Ends::new(entry)?,
         alive: true,
         timer_at: None,
+        waiting: KVec::with_capacity(WAITING, GFP_KERNEL)?,
         given: Given::new(),
     };
     let sq = SendQueue {

@@ -28,7 +28,7 @@ pub use modify::{modify_qp, query_qp};
 pub use post::{post_recv, post_send};
 pub use queues::{Ends, RecvQueue, SendQueue};
 
-use kernel::list::{impl_list_arc_safe, impl_list_item, AtomicTracker, ListLinks};
+use kernel::list::{impl_list_arc_safe, impl_list_item, AtomicTracker, ListLinks, TryNewListArc};
 use kernel::prelude::*;
 use kernel::sync::atomic::{ordering, Atomic};
 use kernel::sync::{Arc, ArcBorrow};
@@ -38,20 +38,25 @@ use super::deliver;
 use super::device::Device;
 use super::env::{bit, Env, Later};
 use super::lock::{Bh, BhLock, IrqLock, Rundown};
-use super::loopback::Packet;
+use super::loopback::{Loopback, Packet};
 use super::srq::Srq;
 use super::timer::{self, Timer};
 use crate::rxe::access::Pd;
 use crate::rxe::events::AsyncEvent;
+use crate::rxe::inbound::Taken;
 use crate::rxe::qp::{self as engine, Ran, State};
 use crate::rxe::qpn::Qpn;
-use crate::rxe::time::Time;
+use crate::rxe::time::{Nanos, Time};
 use crate::rxe::user_abi::Poster;
 use crate::rxe::wire::Headers;
 use memory::Memory;
 
 /// Packets the engine sends before others get the lock.
 const SEND_AT_ONCE: u32 = 64;
+/// Packets that may wait for memory; further ones are dropped.
+const WAITING: usize = 32;
+/// How long to wait for memory before the next look: a page fault takes as long, or longer.
+const FETCH: Nanos = Nanos::from_micros(100);
 
 /// What names a queue pair towards the core and in completions.
 pub struct QpName {
@@ -118,8 +123,68 @@ struct Inner {
     alive: bool,
     /// When the timer fires.
     timer_at: Option<Time>,
+    /// Packets that wait for memory to be fetched (on-demand paging), in order. Has room for
+    /// [`WAITING`].
+    waiting: KVec<KBox<Packet>>,
     /// What `modify_qp` was given and the engine has no use for.
     given: modify::Given,
+}
+
+/// One call of the engine.
+struct Turn<'a, 'e> {
+    engine: &'a mut engine::Qp<Memory>,
+    env: &'a mut Env<'e>,
+    now: Time,
+    timer_at: &'a mut Option<Time>,
+    waiting: &'a mut KVec<KBox<Packet>>,
+}
+
+impl Turn<'_, '_> {
+    /// Hands a packet to the engine, or keeps it until memory that it needs, or one before it, is
+    /// there.
+    #[inline]
+    fn take(&mut self, packet: KBox<Packet>, loopback: &Loopback) {
+        let packet = match self.waiting.is_empty() && self.hand_in(&packet) == Taken::Done {
+            true => Some(packet),
+            // Too many: as if it had been lost on the way.
+            false => match self.waiting.push_within_capacity(packet) {
+                Ok(()) => None,
+                Err(error) => Some(error.0),
+            },
+        };
+        if let Some(packet) = packet {
+            loopback.put(packet);
+        }
+    }
+
+    /// Hands in what waits, as far as it goes now.
+    fn take_waiting(&mut self, loopback: &Loopback) {
+        while let Some(first) = self.waiting.first() {
+            if hand_in(self.engine, self.now, first, self.env) == Taken::Again {
+                return;
+            }
+            if let Ok(packet) = self.waiting.remove(0) {
+                loopback.put(packet);
+            }
+        }
+    }
+
+    fn hand_in(&mut self, packet: &Packet) -> Taken {
+        hand_in(self.engine, self.now, packet, self.env)
+    }
+}
+
+fn hand_in(
+    engine: &mut engine::Qp<Memory>,
+    now: Time,
+    packet: &Packet,
+    env: &mut Env<'_>,
+) -> Taken {
+    match Headers::parse(packet.head()) {
+        Ok(headers) => engine.packet(now, &headers, packet.payload(), env),
+        // We have made them.
+        Err(_) => Taken::Done,
+    }
 }
 
 impl_list_arc_safe! {
@@ -138,11 +203,7 @@ impl Qp {
 
     /// Calls the engine under the lock, runs it, and does what had to wait for the lock.
     #[inline]
-    fn with_engine(
-        qp: ArcBorrow<'_, Self>,
-        bh: &Bh,
-        call: impl FnOnce(&mut engine::Qp<Memory>, Time, &mut Env<'_>, &mut Option<Time>),
-    ) {
+    fn with_engine(qp: ArcBorrow<'_, Self>, bh: &Bh, call: impl FnOnce(&mut Turn<'_, '_>)) {
         let this: &Self = &qp;
         let mut later = Later::default();
         let mut inner = this.inner.lock(bh);
@@ -154,29 +215,51 @@ impl Qp {
             engine,
             ends,
             timer_at,
+            waiting,
             given,
             ..
         } = &mut *inner;
         let mut env = Env::new(this, bh, ends, &mut later);
-        call(engine, now, &mut env, timer_at);
+        let mut turn = Turn {
+            engine,
+            env: &mut env,
+            now,
+            timer_at,
+            waiting,
+        };
+        call(&mut turn);
         let ran = engine.run(now, SEND_AT_ONCE, &mut env);
-        if let Some(deadline) = engine.deadline() {
+        let fetched = later.absent.then(|| now.after(FETCH));
+        let wanted = match (engine.deadline(), fetched) {
+            (Some(deadline), Some(fetched)) => Some(deadline.earlier_of(fetched)),
+            (deadline, fetched) => deadline.or(fetched),
+        };
+        if let Some(wanted) = wanted {
             // A timer that fires too early finds out and is set again: cheaper than moving it with
             // every packet.
-            if timer_at.is_none_or(|at| deadline < at) {
-                *timer_at = Some(deadline);
-                this.timer.set(deadline);
+            if timer_at.is_none_or(|at| wanted < at) {
+                *timer_at = Some(wanted);
+                this.timer.set(wanted);
             }
         }
         // The state's number is its place in `State::ALL`.
-        this.state_seen.store(engine.state() as u32, ordering::Relaxed);
+        this.state_seen
+            .store(engine.state() as u32, ordering::Relaxed);
         if !given.wants_drained() {
             later.events &= !bit(AsyncEvent::SendQueueDrained);
         }
         match ran {
             Ran::Idle => {}
             Ran::More => this.device.schedule.ready(qp),
-            Ran::Busy => this.device.schedule.wait(qp),
+            // It waits for memory, and the timer is set.
+            Ran::Busy if later.absent => {}
+            Ran::Busy => {
+                this.device.schedule.wait(qp);
+                // The last buffer may have come back just before.
+                if this.device.loopback.has_room() && this.device.schedule.room() {
+                    deliver::start_work(this.device.as_arc_borrow());
+                }
+            }
         }
         drop(inner);
         this.finish(&later);
@@ -268,14 +351,15 @@ impl Qp {
 
     /// Runs the engine: a request was posted, or its turn has come.
     pub fn run(qp: ArcBorrow<'_, Self>, bh: &Bh) {
-        Self::with_engine(qp, bh, |_, _, _, _| {});
+        Self::with_engine(qp, bh, |_| {});
     }
 
     /// The timer fired.
     pub(super) fn timer_fired(qp: ArcBorrow<'_, Self>, bh: &Bh) {
-        Self::with_engine(qp, bh, |engine, now, env, timer_at| {
-            *timer_at = None;
-            engine.timeout(now, env);
+        Self::with_engine(qp, bh, |turn| {
+            *turn.timer_at = None;
+            turn.take_waiting(&qp.device.loopback);
+            turn.engine.timeout(turn.now, turn.env);
         });
         deliver::deliver(qp.device.as_arc_borrow(), bh);
     }
@@ -285,12 +369,9 @@ impl Qp {
     pub fn receive(qp: ArcBorrow<'_, Self>, bh: &Bh, first: KBox<Packet>, left: &mut u32) {
         let loopback = &qp.device.loopback;
         let mut next = Some(first);
-        Self::with_engine(qp, bh, |engine, now, env, _| {
+        Self::with_engine(qp, bh, |turn| {
             while let Some(packet) = next.take() {
-                if let Ok(headers) = Headers::parse(packet.head()) {
-                    engine.packet(now, &headers, packet.payload(), env);
-                }
-                loopback.put(packet);
+                turn.take(packet, loopback);
                 if *left > 0 {
                     next = loopback.next_for(qp.name.qpn);
                     *left = left.saturating_sub(u32::from(next.is_some()));
@@ -305,8 +386,9 @@ impl Qp {
 
     /// Takes one packet that others take, too.
     pub fn receive_one(qp: ArcBorrow<'_, Self>, bh: &Bh, headers: &Headers, payload: &[u8]) {
-        Self::with_engine(qp, bh, |engine, now, env, _| {
-            engine.packet(now, headers, payload, env);
+        Self::with_engine(qp, bh, |turn| {
+            // Whose memory is not there misses it: datagrams may be lost.
+            let _ = turn.engine.packet(turn.now, headers, payload, turn.env);
         });
     }
 
@@ -314,7 +396,11 @@ impl Qp {
     fn shut(&self) {
         {
             let bh = Bh::disable();
-            self.inner.lock(&bh).alive = false;
+            let mut inner = self.inner.lock(&bh);
+            inner.alive = false;
+            while let Some(packet) = inner.waiting.pop() {
+                self.device.loopback.put(packet);
+            }
         }
         self.timer.cancel();
         self.callers.close();

@@ -17,19 +17,23 @@ use crate::rxe::time::{AckTimeout, RnrTimer};
 use crate::verbs::ah;
 use crate::verbs::deliver;
 use crate::verbs::device::limits;
-use crate::verbs::errno;
 use crate::verbs::lock::Bh;
 use crate::verbs::object::Object;
+use crate::verbs::{errno, unsupported};
 
 /// Bits of the mask that every transport knows (`IB_QP_ATTR_STANDARD_BITS`).
 const STANDARD: u32 = (1 << 21) - 1;
 
-/// Rights a queue pair may give its peer.
-const RIGHTS: u32 = Rights::LOCAL_WRITE
+/// Access flags that `modify_qp` takes, as upstream does: those of memory regions, of which only
+/// the peer's rights mean anything here.
+const ACCESS: u32 = Rights::LOCAL_WRITE
     .union(Rights::REMOTE)
+    .union(Rights::MW_BIND)
     .union(Rights::FLUSH_GLOBAL)
     .union(Rights::FLUSH_PERSISTENT)
-    .bits();
+    .bits()
+    | compat::ib_access_flags_IB_ACCESS_ON_DEMAND as u32
+    | compat::ib_access_flags_IB_ACCESS_OPTIONAL as u32;
 
 /// The state as the core counts them: the engine's numbers are the same.
 fn state(code: compat::ib_qp_state) -> Result<State> {
@@ -115,7 +119,7 @@ pub unsafe extern "C" fn modify_qp(
 
 fn modify(qp: ArcBorrow<'_, Qp>, attr: &compat::ib_qp_attr, mask: u32) -> Result {
     if mask & !STANDARD != 0 {
-        return Err(EOPNOTSUPP);
+        return Err(unsupported());
     }
     let change = decode(&qp, attr, mask)?;
     let mut modified = Err(EINVAL);
@@ -165,7 +169,7 @@ fn decode(qp: &Qp, attr: &compat::ib_qp_attr, mask: u32) -> Result<Change> {
     if has(mask, Fields::ACCESS) {
         let bits = attr.qp_access_flags as u32;
         let connected = matches!(qp.sq.qp_type, QpType::Rc | QpType::Uc);
-        if !connected || bits & !RIGHTS != 0 {
+        if !connected || bits & !ACCESS != 0 {
             return Err(EINVAL);
         }
         change.rights = Some(Rights::from_bits(bits));
@@ -185,7 +189,7 @@ fn decode(qp: &Qp, attr: &compat::ib_qp_attr, mask: u32) -> Result<Change> {
     if has(mask, Fields::PATH) {
         let remote = change.dest_qp.unwrap_or_else(|| qp.dest_qp());
         let port = source_port(qp.name.qpn, remote);
-        change.path = Some(ah::path(qp.device(), &attr.ah_attr, port)?);
+        change.path = Some(ah::path(&attr.ah_attr, port)?);
     }
     if has(mask, Fields::ALT_PATH) && (attr.alt_port_num != 1 || attr.alt_timeout > 31) {
         return Err(EINVAL);

@@ -19,7 +19,6 @@ use super::Qp;
 use crate::rxe::qp::QpType;
 use crate::rxe::user_abi::{self, AhRef};
 use crate::rxe::wqe::{BadWr, RecvWr, SendWr, Sge};
-use crate::verbs::lock::Bh;
 use crate::verbs::queue::Queue;
 
 /// Our private positions in the shared queues: running numbers.
@@ -67,7 +66,6 @@ impl SendQueue {
     pub fn next(
         &self,
         qp: &Qp,
-        bh: &Bh,
         ends: &mut Ends,
         wr: &mut SendWr,
         room: &mut [Sge],
@@ -79,7 +77,7 @@ impl SendQueue {
         let copy = copy.get_mut(..self.ring.element())?;
         self.ring.read(*sq_taken, copy);
         *sq_taken = sq_taken.wrapping_add(1);
-        let path = |ah: AhRef| qp.device().ahs.path(bh, &ah, qp.pd);
+        let path = |ah: AhRef| qp.device().ahs.path(ah, qp.pd);
         let decoded = user_abi::decode_send(copy, qp.poster, self.qp_type, room, path, wr);
         wr.signaled |= self.signal_all;
         Some(decoded)

@@ -348,12 +348,14 @@ fn deliver(
     };
     let packet = Packet::parse::<HostCrc32>(&frame).expect("an engine sends good packets");
     match change {
-        None => call!(&mut sides[1 - from], |qp, view| qp.packet(
-            now,
-            &packet.headers,
-            packet.payload,
-            view
-        )),
+        None => {
+            let _ = call!(&mut sides[1 - from], |qp, view| qp.packet(
+                now,
+                &packet.headers,
+                packet.payload,
+                view
+            ));
+        }
         Some(what) => {
             let mut repr = packet.headers.repr;
             match what % 4 {
@@ -402,7 +404,7 @@ fn arrive(side: &mut Side, now: Time, repr: &usb4_rxe::rxe::wire::PacketRepr, pa
         return;
     }
     let packet = Packet::parse::<HostCrc32>(&frame).expect("just made");
-    call!(side, |qp, view| qp.packet(
+    let _ = call!(side, |qp, view| qp.packet(
         now,
         &packet.headers,
         packet.payload,

@@ -102,7 +102,7 @@ pub struct Setting {
     /// Seed of the faults' random numbers
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
-    /// Do not load usb4_rxe (which this tree does not build yet: nothing is loaded either way)
+    /// Do not load usb4_rxe; otherwise it is loaded before the script starts, as 'make module' built it
     #[arg(long)]
     pub no_module: bool,
     /// Driver that tests/lab/guest/rdma.sh makes RDMA devices with: ours, or upstream's to compare with

@@ -121,11 +121,11 @@ pub fn run(cache: &Cache, options: &Run) -> Result<Verdict> {
         }
     };
     let (stage, fabric) = prepare(cache, &options.setting, &out, false)?;
-    write_job(
-        &stage.machine.shared.join(".lab"),
-        &options.script,
-        &options.args,
-    )?;
+    let job = stage.machine.shared.join(".lab");
+    write_job(&job, &options.script, &options.args)?;
+    if !options.setting.no_module {
+        add_module(&job, &options.setting.kernel)?;
+    }
     let sender = stage.sender.clone();
     // Only the first run of a process can set it; a run of scenarios keeps the first one's handler.
     let _ = ctrlc::set_handler(move || {
@@ -166,6 +166,19 @@ fn write_job(dir: &Path, script: &Path, args: &[String]) -> Result<()> {
     fs::set_permissions(&copy, fs::Permissions::from_mode(0o755))?;
     let args: String = args.iter().flat_map(|arg| [arg.as_str(), "\0"]).collect();
     fs::write(dir.join("args"), args)?;
+    Ok(())
+}
+
+/// Puts the module where `tests/lab/guest/start` loads it from. A copy, so that the run's folder tells what ran, whatever is
+/// built meanwhile.
+fn add_module(dir: &Path, kernel: &str) -> Result<()> {
+    let built = checkout().join(format!("out/module/{kernel}/usb4_rxe.ko"));
+    fs::copy(&built, dir.join("usb4_rxe.ko")).with_context(|| {
+        format!(
+            "there is no {}: 'make module' builds it, --no-module does without",
+            built.display()
+        )
+    })?;
     Ok(())
 }
 

@@ -58,6 +58,9 @@ impl Capabilities {
     /// Packets may come without ICRC. This version does not offer it, see the decision pages.
     pub const NO_ICRC: Self = Self(1 << 2);
 
+    /// What this version requires of a peer: a packet of 4 KiB does not fit into one frame.
+    pub const REQUIRED: Self = Self::TRAINS;
+
     /// What both can do.
     pub const fn both(self, other: Self) -> Self {
         Self(self.0 & other.0)
@@ -102,7 +105,7 @@ pub struct Hello {
     pub min_version: u8,
     /// The highest version it speaks.
     pub max_version: u8,
-    /// Which life of the rail begins: one more than the last.
+    /// Which life of the rail would begin: one more than the last one this end knows of.
     pub epoch: u8,
     /// What it can do.
     pub offers: Capabilities,
@@ -137,7 +140,7 @@ pub enum Cause {
     /// A capability is required and not offered; the values are what is required and what is
     /// offered.
     Capability,
-    /// A ring is too small or too large; the values are the smallest ring and the ring.
+    /// A ring is too small or too large; the values are `smallest << 16 | largest` and the ring.
     Ring,
     /// There is no rail left; the values are how many there are and zero.
     Rails,
@@ -154,6 +157,9 @@ pub struct Agreement {
     pub version: u8,
     /// What both can do.
     pub capabilities: Capabilities,
+    /// Which life of the rail begins: the later one of the two offered, and never 0, which is what
+    /// an end says of a rail that it has never seen.
+    pub epoch: u8,
     /// Frames the peer's receive ring holds.
     pub peer_rx_ring: u16,
 }
@@ -204,7 +210,7 @@ impl Hello {
             if !(MIN_RING..=MAX_RING).contains(&u32::from(ring)) {
                 return Err(Refusal {
                     cause: Cause::Ring,
-                    ours: MIN_RING,
+                    ours: MIN_RING << 16 | MAX_RING,
                     theirs: u32::from(ring),
                 });
             }
@@ -212,12 +218,22 @@ impl Hello {
         Ok(Agreement {
             version,
             capabilities: self.offers.both(theirs.offers),
+            epoch: later(self.epoch, theirs.epoch).max(1),
             peer_rx_ring: theirs.rx_ring,
         })
     }
 
     fn versions(&self) -> u32 {
         u32::from(self.min_version) << 8 | u32::from(self.max_version)
+    }
+}
+
+/// The later of two epochs, which wrap; of two that are as far from each other as can be, the larger.
+const fn later(a: u8, b: u8) -> u8 {
+    match a.wrapping_sub(b) {
+        0x80 if a > b => a,
+        0..=0x7f => a,
+        _ => b,
     }
 }
 
@@ -344,7 +360,9 @@ impl fmt::Display for Refusal {
             ),
             Cause::Ring => write!(
                 f,
-                "a ring of {theirs} frames is out of bounds (at least {ours})",
+                "a ring of {theirs} frames is out of bounds ({} to {})",
+                ours >> 16,
+                ours & 0xffff,
             ),
             Cause::Rails => write!(f, "all {ours} rails are in use"),
             Cause::Shutdown => f.write_str("the device is going away"),

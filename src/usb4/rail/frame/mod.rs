@@ -11,7 +11,7 @@
 //! ```
 //!
 //! A payload frame has no byte of ours: it is memory of the user, as it is. What it is stands in
-//! the [`Tag`](tag::Tag) that the ring carries beside each frame.
+//! the [`Tag`] that the ring carries beside each frame.
 
 pub mod close;
 pub mod error;

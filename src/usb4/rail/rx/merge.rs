@@ -46,6 +46,13 @@ impl<F: Copy> Current<F> {
     }
 }
 
+/// Heads delivered, dropped or missed in one call: when a rail dies that all others waited for, whole
+/// rings of packets can be delivered, and whoever calls must not be kept so long.
+const STEPS: u32 = 16;
+
+/// Packets after which floors are looked after.
+const SWEEP: u32 = 1 << 28;
+
 /// What to do next.
 enum Next {
     Deliver(RailId),
@@ -55,8 +62,11 @@ enum Next {
 }
 
 impl<F: Copy, Q: DerefMut<Target = [Slot<F>]>> Receiver<F, Q> {
-    /// Delivers and declares all that can be.
+    /// Delivers and declares what can be, up to [`STEPS`]; never stops in the middle of a head
+    /// whose frames are here.
     pub(super) fn run<I: Ingress<Frame = F>>(&mut self, ingress: &mut I) {
+        self.more = false;
+        let mut steps = 0;
         loop {
             if let Some(current) = &mut self.current {
                 let Some(rail) = self.rails.get_mut(current.rail.index()) else {
@@ -69,6 +79,14 @@ impl<F: Copy, Q: DerefMut<Target = [Slot<F>]>> Receiver<F, Q> {
                 rail.used = rail.used.saturating_sub(1);
                 self.expected = current.head.start.plus(u32::from(current.head.packets));
                 self.current = None;
+            }
+            if steps == STEPS {
+                self.more = true;
+                return;
+            }
+            steps += 1;
+            if self.expected.minus(self.swept.get()).get() > SWEEP {
+                self.sweep();
             }
             match self.next() {
                 Next::Deliver(id) => self.begin(id),
@@ -88,6 +106,16 @@ impl<F: Copy, Q: DerefMut<Target = [Slot<F>]>> Receiver<F, Q> {
                 Next::Wait => return,
             }
         }
+    }
+
+    /// Numbers compare by distance: a rail that is silent must not fall behind half of them.
+    fn sweep(&mut self) {
+        for rail in &mut self.rails {
+            if self.expected.is_after(rail.floor) {
+                rail.floor = self.expected;
+            }
+        }
+        self.swept = self.expected;
     }
 
     /// Looks at the front of each rail, see the table above.

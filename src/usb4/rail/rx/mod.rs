@@ -58,6 +58,10 @@ pub struct Receiver<F, Q> {
     rails: [RxRail<Q>; MAX_RAILS],
     /// The next packet to deliver or to declare lost.
     expected: Seq,
+    /// No floor was far behind this packet.
+    swept: Seq,
+    /// The last call did as much as a call may, see [`go_on`](Self::go_on).
+    more: bool,
     current: Option<Current<F>>,
     losses: Losses,
 }
@@ -68,6 +72,8 @@ impl<F: Copy, Q: DerefMut<Target = [Slot<F>]>> Receiver<F, Q> {
         Self {
             rails: queues.map(RxRail::new),
             expected: Seq::ZERO,
+            swept: Seq::ZERO,
+            more: false,
             current: None,
             losses: Losses::default(),
         }
@@ -226,6 +232,19 @@ impl<F: Copy, Q: DerefMut<Target = [Slot<F>]>> Receiver<F, Q> {
             })
     }
 
+    /// Whether packets can be delivered that were more than one call should do. The next call of
+    /// any kind goes on.
+    pub fn has_more(&self) -> bool {
+        self.more
+    }
+
+    /// Delivers what the last call left.
+    pub fn go_on<I: Ingress<Frame = F>>(&mut self, ingress: &mut I) {
+        if self.more {
+            self.run(ingress);
+        }
+    }
+
     /// The peer has heard of all losses before `heard`.
     pub fn heard_losses(&mut self, heard: Seq) {
         self.losses.heard(heard);
@@ -254,6 +273,8 @@ impl<F: Copy, Q: DerefMut<Target = [Slot<F>]>> Receiver<F, Q> {
             ingress.release(current.frame());
         }
         self.expected = Seq::ZERO;
+        self.swept = Seq::ZERO;
+        self.more = false;
         self.losses = Losses::default();
     }
 }

@@ -9,6 +9,9 @@ use crate::usb4::rail::id::RailId;
 use crate::usb4::rail::port::Notices;
 use crate::usb4::rail::seq::Seq;
 
+/// Losses are told within milliseconds; whatever is so many packets ago is settled.
+const FAR: u32 = 1 << 30;
+
 /// A packet that was sent, see [`Memory`](crate::usb4::rail::link::Memory).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Entry {
@@ -63,6 +66,10 @@ impl<L: DerefMut<Target = [Entry]>> Log<L> {
 
     /// Notes packets from `first` on, which need the frames up to `rail_seq` of a rail.
     pub fn put(&mut self, first: Seq, tokens: &[u64], rail: RailId, epoch: u8, rail_seq: Seq) {
+        // Numbers compare by distance: what nobody told for so long must not fall behind half of them.
+        if first.minus(self.told.get()).get() > FAR {
+            self.told = first.minus(FAR / 2);
+        }
         let mut stripe = first;
         for token in tokens {
             if let Some(entry) = self.place(stripe) {
@@ -128,17 +135,26 @@ impl<L: DerefMut<Target = [Entry]>> Log<L> {
         notices: &mut N,
     ) {
         let mut stripe = self.oldest(next);
+        // Whether packets older than the log may be among them.
+        let mut older = true;
         if self.told.is_after(stripe) {
             stripe = self.told;
+            older = false;
         }
         while next.is_after(stripe) {
-            let hit = self.place(stripe).is_some_and(|entry| {
-                entry.rail == rail
-                    && entry.epoch == epoch
-                    && entry.rail_seq.distance(confirmed) >= 0
+            let lost = self.place(stripe).and_then(|entry| {
+                (entry.rail == rail && entry.epoch == epoch)
+                    .then(|| entry.rail_seq.distance(confirmed) >= 0)
             });
-            if hit {
-                self.tell(stripe, notices);
+            if let Some(lost) = lost {
+                // Rails are first in, first out: the oldest one here speaks for those before it.
+                if lost && older {
+                    notices.sent_lost(None);
+                }
+                older = false;
+                if lost {
+                    self.tell(stripe, notices);
+                }
             }
             stripe = stripe.plus(1);
         }
@@ -149,5 +165,118 @@ impl<L: DerefMut<Target = [Entry]>> Log<L> {
         for entry in self.entries.iter_mut() {
             *entry = Entry::EMPTY;
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::cast_possible_truncation)] // sequences wrap
+mod tests {
+    use core::ops::Deref;
+
+    use super::*;
+    use crate::usb4::rail::port::Down;
+
+    /// The first tokens told, and how many there were.
+    #[derive(Default)]
+    struct Told([Option<u64>; 16], usize);
+
+    impl Notices for Told {
+        fn sent_lost(&mut self, token: Option<u64>) {
+            self.0[self.1] = token;
+            self.1 += 1;
+        }
+
+        fn rail_down(&mut self, _: RailId, _: Down) {}
+    }
+
+    struct Entries([Entry; 8]);
+
+    impl Deref for Entries {
+        type Target = [Entry];
+
+        fn deref(&self) -> &[Entry] {
+            &self.0
+        }
+    }
+
+    impl DerefMut for Entries {
+        fn deref_mut(&mut self) -> &mut [Entry] {
+            &mut self.0
+        }
+    }
+
+    fn rail() -> RailId {
+        RailId::new(0).expect("a rail")
+    }
+
+    /// A log after `sent` packets, as far as it remembers: each has a frame and its number as token.
+    fn log_after(sent: u64) -> (Log<Entries>, Seq) {
+        let mut log = Log::new(Entries([Entry::EMPTY; 8]));
+        // A packet now and then stands for all.
+        for number in (0..sent - 8).step_by(1 << 20).chain(sent - 8..sent) {
+            let seq = Seq::new(number as u32);
+            log.put(seq, &[number], rail(), 1, seq);
+        }
+        (log, Seq::new(sent as u32))
+    }
+
+    #[test]
+    fn a_loss_is_told_after_any_number_of_packets() {
+        for sent in [
+            8,
+            1 << 31,
+            (1 << 31) + 5,
+            (1 << 32) - 1,
+            (1 << 32) + 3,
+            3 << 32,
+        ] {
+            let (mut log, next) = log_after(sent);
+            let mut told = Told::default();
+            let loss = Loss {
+                first: next.minus(2),
+                count: 1,
+            };
+            log.lost(loss, next, &mut told);
+            assert_eq!((told.0[0], told.1), (Some(sent - 2), 1), "after {sent}");
+            assert_eq!(log.heard(), next.minus(1), "after {sent}");
+            log.lost(loss, next, &mut told);
+            assert_eq!(told.1, 1, "once");
+        }
+    }
+
+    #[test]
+    fn a_dead_rail_is_told_after_any_number_of_packets() {
+        for sent in [8, 1 << 31, (1 << 31) + 100, (1 << 32) + 3] {
+            let (mut log, next) = log_after(sent);
+            let mut told = Told::default();
+            log.rail_died(rail(), 1, next.minus(3), next, &mut told);
+            let all = [sent - 3, sent - 2, sent - 1].map(Some);
+            assert_eq!((&told.0[..3], told.1), (&all[..], 3), "after {sent}");
+        }
+    }
+
+    #[test]
+    fn what_a_dead_rail_lost_before_the_log_begins_is_said_to_exist() {
+        let (mut log, next) = log_after(20);
+        let mut told = Told::default();
+        log.rail_died(rail(), 1, Seq::new(5), next, &mut told);
+        assert_eq!(told.0[..2], [None, Some(12)]);
+        assert_eq!(told.1, 9);
+        // All before the log was seen: nothing to add.
+        let (mut log, next) = log_after(20);
+        let mut told = Told::default();
+        log.rail_died(rail(), 1, Seq::new(13), next, &mut told);
+        assert_eq!((told.0[0], told.1), (Some(13), 7));
+    }
+
+    #[test]
+    fn a_dead_rail_loses_nothing_of_an_earlier_life() {
+        let mut log = Log::new(Entries([Entry::EMPTY; 8]));
+        // Frames 0 and 1 were seen in life 1; frame 0 of life 2 was not.
+        log.put(Seq::ZERO, &[10, 11], rail(), 1, Seq::new(1));
+        log.put(Seq::new(2), &[12], rail(), 2, Seq::ZERO);
+        let mut told = Told::default();
+        log.rail_died(rail(), 2, Seq::ZERO, Seq::new(3), &mut told);
+        assert_eq!((told.0[0], told.1), (Some(12), 1));
     }
 }

@@ -34,7 +34,8 @@ use self::open::Open;
 use self::rail::TxRail;
 use self::turn::Turn;
 use super::config::{
-    Times, CONTROL_RESERVE, EAGER, MAX_TRAIN, REFILL, RESPONSE_RESERVE, SHORT_TRAIN,
+    Times, CONTROL_RESERVE, EAGER, HALF_TRAIN, MAX_TRAIN, REFILL, RESPONSE_RESERVE, SHORT_TRAIN,
+    SPREAD,
 };
 use super::control::{Report, Untold};
 use super::frame::{Class, Header, RailStatus, Tag};
@@ -57,9 +58,13 @@ pub enum NotNow {
 /// The sending half.
 pub struct Sender<E: Egress, L> {
     rails: [TxRail; MAX_RAILS],
+    /// The highest speed of the rails that are up.
+    fastest: u32,
     rdma: Open<E::Buffer, E::Payload>,
     ethernet: Open<E::Buffer, E::Payload>,
     turn: Turn,
+    /// Packets sent since nothing was in any ring.
+    burst: u32,
     /// The next packet to go into a ring.
     stripe: Seq,
     /// The rail of the last packets, and how many went there without a break.
@@ -77,9 +82,11 @@ impl<E: Egress, L: DerefMut<Target = [Entry]>> Sender<E, L> {
     pub fn new(log: L, times: Times) -> Self {
         Self {
             rails: [TxRail::DOWN; MAX_RAILS],
+            fastest: 1,
             rdma: Open::new(),
             ethernet: Open::new(),
             turn: Turn::default(),
+            burst: 0,
             stripe: Seq::ZERO,
             last: None,
             run: 0,
@@ -113,6 +120,10 @@ impl<E: Egress, L: DerefMut<Target = [Entry]>> Sender<E, L> {
             if !self.open(class).is_empty() {
                 return Err(NotNow::Busy);
             }
+        }
+        if self.open(class).is_empty() {
+            let limit = self.longest_train();
+            self.open(class).limit = limit;
         }
         let open = self.open(class);
         if open.buffer.is_none() {
@@ -151,6 +162,9 @@ impl<E: Egress, L: DerefMut<Target = [Entry]>> Sender<E, L> {
         let rail = &mut self.rails[id.index()];
         rail.outstanding = rail.outstanding.saturating_sub(frames);
         rail.watch.sent(now);
+        if rail.outstanding == 0 && self.rails.iter().all(|rail| rail.outstanding == 0) {
+            self.burst = 0;
+        }
     }
 
     /// Whether a packet waits for a rail.
@@ -171,6 +185,12 @@ impl<E: Egress, L: DerefMut<Target = [Entry]>> Sender<E, L> {
     /// Frames in the ring of a rail.
     pub fn outstanding(&self, id: RailId) -> u32 {
         self.rails[id.index()].outstanding
+    }
+
+    /// How many losses the receiving half has had, as far as is known here.
+    #[inline]
+    pub(super) fn known_losses(&self) -> u64 {
+        self.untold.report.losses.serial
     }
 
     /// Takes note of the receiving half, so that the peer can be told.
@@ -197,9 +217,28 @@ impl<E: Egress, L: DerefMut<Target = [Entry]>> Sender<E, L> {
         let idle = self
             .rails
             .iter()
-            .any(|rail| rail.up && rail.outstanding == 0);
+            .any(|rail| rail.outstanding == 0 && rail.takes_packets());
         if idle || class == Class::Ethernet {
             SHORT_TRAIN
+        } else {
+            self.rdma.limit
+        }
+    }
+
+    /// How long the train may become that begins now.
+    fn longest_train(&self) -> usize {
+        let mut rails = 0;
+        let mut next: Option<&TxRail> = None;
+        for rail in self.rails.iter().filter(|rail| rail.takes_packets()) {
+            rails += 1;
+            if next.is_none_or(|best| rail.is_done_before(best)) {
+                next = Some(rail);
+            }
+        }
+        // The rail that will take it is the one that will be done first.
+        let slow = next.is_some_and(|rail| rail.speed < self.fastest / 2);
+        if slow || rails > 1 && self.burst < rails * SPREAD {
+            HALF_TRAIN
         } else {
             MAX_TRAIN
         }
@@ -294,6 +333,7 @@ impl<E: Egress, L: DerefMut<Target = [Entry]>> Sender<E, L> {
         self.stripe = stripe.plus(packets);
         self.last = Some(id);
         self.run = run.saturating_add(packets);
+        self.burst = self.burst.saturating_add(packets);
         match class {
             Class::Rdma => self.turn.rdma_sent(frames, !self.ethernet.is_empty()),
             Class::Ethernet => self.turn.ethernet_sent(),

@@ -49,6 +49,8 @@ pub(super) struct Open<B, P> {
     pub len: usize,
     pub packets: u8,
     pub frames: u8,
+    /// The most payload frames it may have.
+    pub limit: usize,
     /// No room for the packet that came last.
     pub full: bool,
     pub payload: [Option<(P, u16)>; MAX_TRAIN],
@@ -62,6 +64,7 @@ impl<B: DerefMut<Target = [u8]>, P: Copy> Open<B, P> {
             len: header::LEN,
             packets: 0,
             frames: 0,
+            limit: MAX_TRAIN,
             full: false,
             payload: [None; MAX_TRAIN],
             tokens: [0; MAX_PACKETS],

@@ -16,14 +16,16 @@ fn is_before(a: (u32, &TxRail), b: (u32, &TxRail)) -> bool {
 }
 
 impl<E: Egress, L: DerefMut<Target = [Entry]>> Sender<E, L> {
-    /// The rail for `frames` frames, of those with at most `busiest` frames in their rings and more
-    /// than `reserve` credits left over. Between equals, the rail of the last packets.
+    /// The rail for `frames` frames, of those with at most `busiest` frames in their rings (so many on
+    /// the fastest rail; fewer on slower ones, for it is the time that counts) and more than `reserve`
+    /// credits left over. Between equals, the rail of the last packets.
     #[inline]
     pub(super) fn pick(&mut self, frames: u32, busiest: u32, reserve: u32) -> Option<RailId> {
         let mut best: Option<(RailId, u32)> = None;
+        let fastest = self.fastest;
         for id in RailId::all() {
             let rail = &mut self.rails[id.index()];
-            if !rail.up || rail.watch.is_suspect() || rail.outstanding > busiest {
+            if !rail.takes_packets() || rail.is_busier(busiest, fastest) {
                 continue;
             }
             if !rail.has_ring(frames) {
@@ -46,7 +48,7 @@ impl<E: Egress, L: DerefMut<Target = [Entry]>> Sender<E, L> {
         best.map(|(id, _)| id)
     }
 
-    /// The rail for a control frame: any that takes one, those without suspicion first.
+    /// The rail for a control frame: any that takes one, those without doubt first.
     pub(super) fn pick_control(&self, but: Option<RailId>) -> Option<RailId> {
         let mut best: Option<RailId> = None;
         for id in RailId::all() {
@@ -56,7 +58,7 @@ impl<E: Egress, L: DerefMut<Target = [Entry]>> Sender<E, L> {
             }
             let better = best.is_none_or(|other| {
                 let that = &self.rails[other.index()];
-                let (this_doubt, that_doubt) = (rail.watch.is_suspect(), that.watch.is_suspect());
+                let (this_doubt, that_doubt) = (rail.is_doubtful(), that.is_doubtful());
                 let this = (rail.outstanding.saturating_add(1), rail);
                 let that = (that.outstanding.saturating_add(1), that);
                 (this_doubt, is_before(that, this)) < (that_doubt, is_before(this, that))

@@ -36,6 +36,8 @@ pub(super) struct TxRail {
     pub outstanding: u32,
     /// The next frame.
     pub next: Seq,
+    /// The peer has answered in this life: packets may go.
+    pub joined: bool,
     /// Credit was missing.
     pub starved: bool,
     pub watch: Watch,
@@ -56,6 +58,7 @@ impl TxRail {
         speed: 1,
         outstanding: 0,
         next: Seq::ZERO,
+        joined: false,
         starved: false,
         watch: Watch::NEW,
         confirmed: Seq::ZERO,
@@ -85,6 +88,19 @@ impl TxRail {
         self.limit.count_from(self.next)
     }
 
+    /// Whether the ring holds more than a rail of speed `fastest` sends in the time of `frames` frames.
+    #[inline]
+    pub fn is_busier(&self, frames: u32, fastest: u32) -> bool {
+        u64::from(self.outstanding) * u64::from(fastest) > u64::from(frames) * u64::from(self.speed)
+    }
+
+    /// Whether what is in the ring is sent before what is in the ring of another rail.
+    #[inline]
+    pub fn is_done_before(&self, other: &Self) -> bool {
+        u64::from(self.outstanding) * u64::from(other.speed)
+            < u64::from(other.outstanding) * u64::from(self.speed)
+    }
+
     /// Whether `frames` frames fit into the ring and leave room for control.
     #[inline]
     pub fn has_ring(&self, frames: u32) -> bool {
@@ -99,6 +115,17 @@ impl TxRail {
         self.up && self.outstanding < self.ring && self.credit() > 0
     }
 
+    /// Whether packets may go.
+    #[inline]
+    pub fn takes_packets(&self) -> bool {
+        self.up && self.joined && !self.watch.is_suspect()
+    }
+
+    /// Whether nothing that is urgent should go.
+    pub fn is_doubtful(&self) -> bool {
+        !self.joined || self.watch.is_asked_about()
+    }
+
     /// Whether all packets have been seen.
     #[inline]
     pub fn is_quiet(&self) -> bool {
@@ -108,6 +135,7 @@ impl TxRail {
     /// What there is to ask; `waiting`: some packet waits for a rail.
     pub fn doubt(&self, waiting: bool) -> Doubt {
         Doubt {
+            joining: !self.joined,
             unseen: !self.is_quiet(),
             starved: self.starved && waiting,
             drained: self.outstanding == 0,
@@ -143,9 +171,39 @@ impl TxRail {
         }
         if seen.is_after(self.confirmed) {
             self.confirmed = seen;
+            self.joined = true;
+            if self.is_quiet() {
+                // It must not fall behind half of all numbers while only control frames go.
+                self.packets_end = seen;
+            }
             self.watch.progress(now);
             return true;
         }
         false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rail_that_carries_control_frames_only_stays_quiet() {
+        let up = RailUp {
+            epoch: 1,
+            speed: 1,
+            tx_ring: 1024,
+            rx_ring: 1024,
+            peer_ring: 1024,
+        };
+        let mut rail = TxRail::start(&up, Time::ZERO);
+        rail.take(1, true, Time::ZERO);
+        let mut seen = Seq::ZERO;
+        for _ in 0..(1u32 << 31) / 1000 + 10 {
+            seen = seen.plus(1000);
+            rail.take(1000, false, Time::ZERO);
+            rail.hear(seen.plus(1024), 1024, Time::ZERO);
+            assert!(rail.is_quiet(), "at {seen:?}");
+        }
     }
 }

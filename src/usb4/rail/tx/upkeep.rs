@@ -18,6 +18,7 @@ impl<E: Egress, L: DerefMut<Target = [Entry]>> Sender<E, L> {
     /// A rail begins a new life. It says so at once: a probe is its first frame.
     pub fn rail_up(&mut self, now: Time, id: RailId, config: &RailUp, egress: &mut E) {
         self.rails[id.index()] = TxRail::start(config, now);
+        self.rate();
         self.untold.rail_up(id, config.epoch, config.rx_ring);
         self.downs &= !(1 << id.get());
         if self.last == Some(id) {
@@ -36,6 +37,7 @@ impl<E: Egress, L: DerefMut<Target = [Entry]>> Sender<E, L> {
         rail.outstanding = 0;
         rail.starved = false;
         let (epoch, confirmed) = (rail.epoch, rail.confirmed);
+        self.rate();
         if self.last == Some(id) {
             self.last = None;
         }
@@ -45,6 +47,16 @@ impl<E: Egress, L: DerefMut<Target = [Entry]>> Sender<E, L> {
         self.log
             .rail_died(id, epoch, confirmed, self.stripe, notices);
         notices.rail_down(id, why);
+    }
+
+    /// Which of the rails is the fastest?
+    fn rate(&mut self) {
+        let speeds = self
+            .rails
+            .iter()
+            .filter(|rail| rail.up)
+            .map(|rail| rail.speed);
+        self.fastest = speeds.max().unwrap_or(1);
     }
 
     /// A rail that went down and that the receiving half must be told of.
@@ -110,7 +122,7 @@ impl<E: Egress, L: DerefMut<Target = [Entry]>> Sender<E, L> {
         self.witnesses(now, notices);
     }
 
-    /// A question sent later on another rail was answered, and a rail is still silent: it stalls.
+    /// Two questions sent later on another rail were answered, and a rail is still silent: it stalls.
     fn witnesses<N: Notices>(&mut self, now: Time, notices: &mut N) {
         for id in RailId::all() {
             let rail = &self.rails[id.index()];
@@ -118,7 +130,8 @@ impl<E: Egress, L: DerefMut<Target = [Entry]>> Sender<E, L> {
                 continue;
             };
             let answered = self.rails[witness.index()].confirmed.is_after(asked);
-            if rail.up && answered && rail.watch.silence(now) >= self.times.stall {
+            let watch = &mut self.rails[id.index()].watch;
+            if answered && watch.answered(now) {
                 self.rail_down(now, id, Down::Stalled, notices);
             }
         }
@@ -175,9 +188,14 @@ impl<E: Egress, L: DerefMut<Target = [Entry]>> Sender<E, L> {
         // An answer goes back on the rail of the question: who asks about a silent rail asks on
         // another one. All else goes where it is fastest.
         let asked = self.untold.asked;
-        let kind = asked.map_or(Kind::Credit, |_| Kind::ProbeAck);
+        let kind = match asked {
+            None => Kind::Credit,
+            // The peer is there, so it can answer as well.
+            Some(id) if !self.rails[id.index()].joined => Kind::Probe,
+            Some(_) => Kind::ProbeAck,
+        };
         let sent = asked
-            .filter(|id| !self.rails[id.index()].watch.is_suspect())
+            .filter(|id| !self.rails[id.index()].watch.is_asked_about())
             .is_some_and(|id| self.control(now, id, kind, egress))
             || self
                 .pick_control(None)

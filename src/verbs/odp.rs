@@ -1,0 +1,452 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Memory of a process that is not pinned: its pages come and go (on-demand paging).
+//!
+//! ```text
+//!   access (softirqs off) ──> Here: copy under the lock
+//!        |                    Absent: want it, tell the engine to try again
+//!        v
+//!   wanted ──work──> the core fetches pages (sleeps) ──> Page::fetched
+//!
+//!   the kernel takes pages (munmap, reclaim, migration) ──notifier──> Page::take, marks them dirty
+//! ```
+//!
+//! We hold no reference to a page: what keeps it in place while it is copied is that the kernel,
+//! before it lets go of a page, waits for our notifier, which takes the lock.
+//!
+//! Locks: the umem's mutex (what the core knows of pages), then [`Shared::pages`], softirqs off. The
+//! mutex is never taken with the lock held.
+
+use core::ptr::{null_mut, NonNull};
+
+use kernel::error::{from_err_ptr, to_result};
+use kernel::prelude::*;
+use kernel::sync::Arc;
+use kernel::workqueue::{impl_has_work, new_work, Queue, Work, WorkItem};
+
+use super::lock::{new_bh_lock, Bh, BhLock};
+use super::pages::Span;
+use super::{work, Shared as Static};
+use crate::rxe::access::blocks::Blocks;
+use crate::rxe::access::paging::{Found, Page, Want, Wanted};
+use crate::rxe::access::Rights;
+use crate::rxe::env::Fault;
+
+const PAGE_SIZE: usize = kernel::page::PAGE_SIZE;
+const PAGE_SHIFT: u32 = PAGE_SIZE.trailing_zeros();
+/// Pages that the core is asked for at once.
+const FETCH_AT_ONCE: usize = 512;
+/// Pages taken away with the lock held.
+const TAKE_AT_ONCE: usize = 64;
+
+/// Memory of a process, paged on demand.
+pub struct OnDemand {
+    shared: Arc<Shared>,
+    blocks: Blocks,
+    writable: bool,
+}
+
+/// What the notifier and the work see, too.
+#[pin_data]
+struct Shared {
+    umem: Umem,
+    #[pin]
+    pages: BhLock<Pages>,
+    #[pin]
+    work: Work<Shared>,
+}
+
+impl_has_work! {
+    impl HasWork<Self> for Shared { self.work }
+}
+
+struct Pages {
+    pages: KVVec<Page>,
+    wanted: Wanted,
+}
+
+/// The core's side.
+///
+/// # Invariants
+///
+/// From `usb4_rxe_odp_get`; released only by [`OnDemand`]'s drop, after which nobody uses it.
+struct Umem(NonNull<compat::ib_umem_odp>);
+
+// SAFETY: Everything the core does with it is under its mutex, from any thread.
+unsafe impl Send for Umem {}
+// SAFETY: As above.
+unsafe impl Sync for Umem {}
+
+static NOTIFIER: Static<compat::mmu_interval_notifier_ops> =
+    Static(compat::mmu_interval_notifier_ops {
+        invalidate: Some(invalidate),
+        ..super::zeroed()
+    });
+
+/// Whether the kernel can do it.
+pub fn is_supported() -> bool {
+    // SAFETY: Has no requirements.
+    unsafe { compat::usb4_rxe_odp_is_supported() }
+}
+
+impl OnDemand {
+    /// Memory of the current process. `access` are the flags of the verb. Fetches all pages that it
+    /// can. Sleeps.
+    ///
+    /// # Safety
+    ///
+    /// `device` is a registered device, and lives longer than the result.
+    ///
+    /// # Errors
+    ///
+    /// `EOPNOTSUPP` for all of the process's memory at once; `EINVAL`, `EOVERFLOW`, `ENOMEM` as the
+    /// core says.
+    pub unsafe fn new(
+        device: *mut compat::ib_device,
+        start: u64,
+        len: u64,
+        access: u32,
+    ) -> Result<Self> {
+        if start == 0 && len == u64::MAX {
+            return Err(super::unsupported());
+        }
+        let addr = usize::try_from(start).map_err(|_| EINVAL)?;
+        let size = usize::try_from(len).map_err(|_| EINVAL)?;
+        let access = i32::try_from(access).map_err(|_| EINVAL)?;
+        let lead = start % PAGE_SIZE as u64;
+        let blocks = Blocks::new(PAGE_SHIFT, lead, len).ok_or(EINVAL)?;
+        let count = usize::try_from(blocks.count()).map_err(|_| ENOMEM)?;
+        let mut pages = KVVec::with_capacity(count, GFP_KERNEL)?;
+        pages.extend_with(count, Page::ABSENT, GFP_KERNEL)?;
+
+        // SAFETY: The device is valid; the notifier's table is a static.
+        let umem = unsafe {
+            compat::usb4_rxe_odp_get(device, addr as _, size, access, &raw const NOTIFIER.0)
+        };
+        // INVARIANT: Just made. Released below if `this` cannot be made: its drop does it then.
+        let umem = NonNull::new(from_err_ptr(umem)?).ok_or(ENOMEM)?;
+        let known = Pages {
+            pages,
+            wanted: Wanted::NOTHING,
+        };
+        let shared = Arc::pin_init(
+            pin_init!(Shared {
+                umem: Umem(umem),
+                pages <- new_bh_lock!(known, "usb4_rxe pages on demand"),
+                work <- new_work!("usb4_rxe pages on demand"),
+            }),
+            GFP_KERNEL,
+        );
+        let shared = match shared {
+            Ok(shared) => shared,
+            Err(error) => {
+                // SAFETY: Nobody else has it.
+                unsafe { compat::usb4_rxe_odp_release(umem.as_ptr()) };
+                return Err(error);
+            }
+        };
+        let this = Self {
+            // SAFETY: Valid by the type's invariants; this field does not change.
+            writable: unsafe { (*umem.as_ptr()).umem.writable() } != 0,
+            shared,
+            blocks,
+        };
+        this.shared.umem.with_mutex(|umem| {
+            // SAFETY: The field is ours, and read under the mutex only, which is taken.
+            unsafe { (*umem).private = Arc::as_ptr(&this.shared).cast_mut().cast() };
+        });
+        this.shared.fetch_at_first(count, this.writable);
+        Ok(this)
+    }
+
+    /// Hands the spans of a range, in order, to `each`, if all of it is here.
+    #[inline]
+    pub fn spans(
+        &self,
+        bh: &Bh,
+        offset: u64,
+        len: usize,
+        write: bool,
+        mut each: impl FnMut(Span<'_>) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        if write && !self.writable {
+            return Err(Fault::Gone);
+        }
+        let pieces = self.blocks.pieces(offset, len).ok_or(Fault::Gone)?;
+        let mut known = self.shared.pages.lock(bh);
+        for piece in pieces {
+            match known.find(piece.block, write)? {
+                Found::Here(_) => {}
+                Found::Absent => {
+                    let first = piece.block;
+                    let last = pieces.last().map_or(first, |piece| piece.block);
+                    known.wanted.add(Want {
+                        first,
+                        count: last.saturating_sub(first).saturating_add(1),
+                        write,
+                    });
+                    drop(known);
+                    self.shared.start_work();
+                    return Err(Fault::Absent);
+                }
+                Found::Failed => {
+                    if let Some(page) = known.pages.get_mut(piece.block) {
+                        page.told();
+                    }
+                    return Err(Fault::Gone);
+                }
+            }
+        }
+        for piece in pieces {
+            let Found::Here(addr) = known.find(piece.block, write)? else {
+                return Err(Fault::Gone);
+            };
+            if write {
+                if let Some(page) = known.pages.get_mut(piece.block) {
+                    page.written();
+                }
+            }
+            let addr = (addr as usize).wrapping_add(piece.within as usize);
+            // SAFETY: The page is there, writable if it is to be written, and stays as long as the
+            // lock is held: see the module's documentation. The kernel maps all memory.
+            each(unsafe { Span::new(addr, piece.len) })?;
+        }
+        Ok(())
+    }
+
+    /// Whether it may be accessed with these flags of the verb.
+    ///
+    /// # Errors
+    ///
+    /// `EACCES` if it is to be written and was not registered for that (the code is the core's).
+    pub fn permits(&self, access: u32) -> Result {
+        if Rights::from_bits(access).intersects(Rights::WRITES) && !self.writable {
+            return Err(EACCES);
+        }
+        Ok(())
+    }
+
+    /// Fetches a range, as far as it is not here; without `fault` only what needs no work. Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` outside of the region, `EPERM` to write what may not be written; as the core says.
+    pub fn prefetch(&self, offset: u64, len: usize, write: bool, fault: bool) -> Result {
+        if write && !self.writable {
+            return Err(EPERM);
+        }
+        let mut pieces = self.blocks.pieces(offset, len).ok_or(EINVAL)?;
+        let Some(first) = pieces.next() else {
+            return Ok(());
+        };
+        let last = pieces.last().unwrap_or(first);
+        let count = last.block.saturating_sub(first.block).saturating_add(1);
+        self.shared.fetch(first.block, count, write, fault)
+    }
+}
+
+impl Drop for OnDemand {
+    fn drop(&mut self) {
+        // Nobody accesses it any more, so the work is not started again.
+        work::cancel(&self.shared);
+        let shared = &self.shared;
+        shared.umem.with_mutex(|umem| {
+            shared.take_away(0, usize::MAX);
+            // SAFETY: The field is ours, and read under the mutex only, which is taken.
+            unsafe { (*umem).private = null_mut() };
+        });
+        // SAFETY: Valid by the type's invariants; the notifier is done when this returns, and the
+        // work is, so nobody uses it any more.
+        unsafe { compat::usb4_rxe_odp_release(shared.umem.0.as_ptr()) };
+    }
+}
+
+impl Pages {
+    #[inline]
+    fn find(&self, page: usize, write: bool) -> Result<Found, Fault> {
+        Ok(self.pages.get(page).ok_or(Fault::Gone)?.find(write))
+    }
+}
+
+impl Umem {
+    /// Calls `with` with the mutex taken. Sleeps.
+    fn with_mutex(&self, with: impl FnOnce(*mut compat::ib_umem_odp)) {
+        let umem = self.0.as_ptr();
+        // SAFETY: Valid by the type's invariants.
+        unsafe { compat::usb4_rxe_odp_lock(umem) };
+        with(umem);
+        // SAFETY: We took it.
+        unsafe { compat::usb4_rxe_odp_unlock(umem) };
+    }
+}
+
+impl Shared {
+    fn start_work(self: &Arc<Self>) {
+        // SAFETY: The kernel's queues are always there.
+        let queue = unsafe { Queue::from_raw(compat::system_dfl_wq.cast()) };
+        // Enqueued twice is enqueued once.
+        let _ = queue.enqueue(self.clone());
+    }
+
+    /// Fetches pages of a new region, to spare the first accesses the wait. What cannot be fetched
+    /// now may be when it is needed.
+    fn fetch_at_first(&self, count: usize, write: bool) {
+        for first in (0..count).step_by(FETCH_AT_ONCE) {
+            if kernel::current!().signal_pending() {
+                return;
+            }
+            let some = FETCH_AT_ONCE.min(count.saturating_sub(first));
+            if self.fetch_some(first, some, write, true).is_err() {
+                // One of them is not mapped, or may not be written. Others may be there already.
+                let _ = self.fetch_some(first, some, write, false);
+            }
+        }
+    }
+
+    /// Fetches pages. Sleeps. Stops where one cannot be fetched.
+    fn fetch(&self, first: usize, count: usize, write: bool, fault: bool) -> Result {
+        let end = first.saturating_add(count);
+        let mut first = first;
+        while first < end {
+            let count = FETCH_AT_ONCE.min(end.saturating_sub(first));
+            self.fetch_some(first, count, write, fault)?;
+            first = first.saturating_add(count);
+        }
+        Ok(())
+    }
+
+    /// Fetches a few pages.
+    fn fetch_some(&self, first: usize, count: usize, write: bool, fault: bool) -> Result {
+        let umem = self.umem.0.as_ptr();
+        let bytes = |pages: usize| (pages as u64).saturating_mul(PAGE_SIZE as u64);
+        // SAFETY: Valid by the type's invariants; its start does not change. The core checks that
+        // the range is within it. We may sleep.
+        let fetched = to_result(unsafe {
+            let start = compat::usb4_rxe_odp_start(umem) as u64;
+            let addr = start.saturating_add(bytes(first));
+            compat::usb4_rxe_odp_map_and_lock(umem, addr, bytes(count), write, fault)
+        });
+        fetched?;
+        let bh = Bh::disable();
+        let mut known = self.pages.lock(&bh);
+        let pages = known.pages.iter_mut().enumerate();
+        for (at, page) in pages.take(first.saturating_add(count)).skip(first) {
+            let mut writable = false;
+            // SAFETY: The mutex is taken, and `at` is a page of the range just mapped.
+            let addr = unsafe { compat::usb4_rxe_odp_page(umem, at, &mut writable) };
+            if !addr.is_null() {
+                page.fetched(addr as u64, writable);
+            }
+        }
+        drop(known);
+        drop(bh);
+        // SAFETY: Mapping took the mutex.
+        unsafe { compat::usb4_rxe_odp_unlock(umem) };
+        Ok(())
+    }
+
+    /// Tells who waits for pages that they cannot be fetched.
+    fn give_up(&self, want: &Want) {
+        let bh = Bh::disable();
+        let mut known = self.pages.lock(&bh);
+        let end = want.first.saturating_add(want.count);
+        for page in known.pages.iter_mut().take(end).skip(want.first) {
+            match want.write {
+                true => page.write_failed(),
+                false => page.failed(),
+            }
+        }
+    }
+
+    /// Takes pages away from those who access them, and marks those dirty that were written. The
+    /// mutex is taken.
+    fn take_away(&self, first: usize, last: usize) {
+        let mut written = [0u64; TAKE_AT_ONCE];
+        let mut at = first;
+        loop {
+            let mut dirty = 0usize;
+            let end = last.min(at.saturating_add(TAKE_AT_ONCE));
+            {
+                let bh = Bh::disable();
+                let mut known = self.pages.lock(&bh);
+                let end = end.min(known.pages.len());
+                if at >= end {
+                    return;
+                }
+                for page in known.pages.iter_mut().take(end).skip(at) {
+                    if let (Some(addr), Some(place)) = (page.take(), written.get_mut(dirty)) {
+                        *place = addr;
+                        dirty = dirty.saturating_add(1);
+                    }
+                }
+            }
+            for addr in written.iter().take(dirty) {
+                // SAFETY: The kernel lets go of the page only after the notifier is done, which
+                // waits for the mutex or is what calls us; so this is the page that was written.
+                unsafe { compat::set_page_dirty(compat::virt_to_page(*addr as *const _)) };
+            }
+            at = end;
+        }
+    }
+}
+
+impl WorkItem for Shared {
+    type Pointer = Arc<Shared>;
+
+    /// Fetches what is wanted.
+    fn run(this: Arc<Shared>) {
+        loop {
+            let next = {
+                let bh = Bh::disable();
+                let next = this.pages.lock(&bh).wanted.take();
+                next
+            };
+            let Some(want) = next else {
+                return;
+            };
+            let fetched = this.fetch(want.first, want.count, want.write, true);
+            if fetched.is_err() {
+                this.give_up(&want);
+            }
+        }
+    }
+}
+
+/// `mmu_interval_notifier_ops.invalidate`: the kernel is about to take pages of the process.
+///
+/// # Safety
+///
+/// As the kernel calls it: `notifier` is that of a umem with [`NOTIFIER`].
+unsafe extern "C" fn invalidate(
+    notifier: *mut compat::mmu_interval_notifier,
+    range: *const compat::mmu_notifier_range,
+    seq: kernel::ffi::c_ulong,
+) -> bool {
+    let (mut start, mut end) = (0, 0);
+    // SAFETY: As our caller promises.
+    let umem = unsafe {
+        compat::usb4_rxe_odp_invalidate_and_lock(notifier, range, seq, &mut start, &mut end)
+    };
+    if umem.is_null() {
+        return false;
+    }
+    // SAFETY: The umem is not released before its notifier is done, and the mutex is taken.
+    let (shared, base) = unsafe {
+        (
+            (*umem).private.cast::<Shared>().cast_const(),
+            compat::usb4_rxe_odp_start(umem),
+        )
+    };
+    // SAFETY: Null, or set by `OnDemand::new` to what lives until `OnDemand::drop` has set it to null
+    // again, under the mutex that is taken.
+    if let Some(shared) = unsafe { shared.as_ref() } {
+        let page = |addr: kernel::ffi::c_ulong| addr.saturating_sub(base) >> PAGE_SHIFT;
+        shared.take_away(page(start), page(end));
+    }
+    // SAFETY: The mutex is taken, and this gives it back.
+    unsafe {
+        compat::usb4_rxe_odp_unmap(umem, start, end);
+        compat::usb4_rxe_odp_unlock(umem);
+    }
+    true
+}
