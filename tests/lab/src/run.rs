@@ -14,7 +14,7 @@ use vnhi::topology::Topology;
 
 use crate::accel::Accelerator;
 use crate::cache::Cache;
-use crate::cli::{Run, Setting};
+use crate::cli::{Run, Setting, OURS};
 use crate::fabric::Fabric;
 use crate::guest::{Event, Machine};
 use crate::session::{Session, Verdict};
@@ -123,7 +123,8 @@ pub fn run(cache: &Cache, options: &Run) -> Result<Verdict> {
     let (stage, fabric) = prepare(cache, &options.setting, &out, false)?;
     let job = stage.machine.shared.join(".lab");
     write_job(&job, &options.script, &options.args)?;
-    if !options.setting.no_module {
+    // Where upstream's driver is under test, ours need not even be built.
+    if !options.setting.no_module && options.setting.rdma == OURS {
         add_module(&job, &options.setting.kernel)?;
     }
     let sender = stage.sender.clone();
