@@ -32,6 +32,11 @@ test-lab: lab module ## Scenarios in guests (needs the lab)
 	@tests/verbs/build
 	@tests/lab/test
 
+.PHONY: test-long
+test-long: lab module ## All scenarios in guests, with those that take minutes each (1 to 2 hours)
+	@tests/lab/probe-module/build
+	@tests/lab/test --long
+
 # A distribution's cargo may come without rustfmt and clippy: then there is nothing to check with.
 .PHONY: lint
 lint: ## rustfmt, clippy, shell syntax

@@ -41,5 +41,7 @@ answers "$peer"
 [ "$LAB_HOST" = 2 ] || echo "ping again after replug"
 
 step "What the fabric counted"
-[ "$LAB_HOST" = 2 ] || lab fabric stats | jq -c '.cables[0]'
+[ "$LAB_HOST" = 2 ] || lab fabric stats |
+	jq -r '.cables[0] | "from host1 to host2", .forward, "from host2 to host1", .back |
+		if type == "string" then . else "  \(.frames) frames, \(.bytes / 1e6 | floor) MB; without path while the cable was out: \(.no_path), lost with it: \(.unplugged)" end'
 barrier end

@@ -32,8 +32,8 @@ rdma_select "$LAB_RDMA"
 rdma_load() {
 	modprobe -a ib_uverbs rdma_ucm || fail "cannot load ib_uverbs, rdma_ucm"
 	case $rdma_driver in
-	# The lab has loaded it before the script began; what it needs is there.
-	usb4_rxe) [ -e /sys/module/usb4_rxe ] || insmod /lab/.lab/usb4_rxe.ko || fail "cannot load usb4_rxe.ko" ;;
+	# The lab has loaded it already, unless the script has unloaded it since.
+	usb4_rxe) [ -d /sys/module/usb4_rxe ] || insmod /lab/.lab/usb4_rxe.ko || fail "cannot load usb4_rxe.ko" ;;
 	rxe) modprobe rdma_rxe || fail "cannot load rdma_rxe" ;;
 	esac
 }

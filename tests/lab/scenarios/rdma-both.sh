@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # rdma_rxe and usb4_rxe on one host, each with a link and users: MTU changes, links that go down, netdevs that vanish, and rmmod of either.
 # Whatever happens to one, the other's users, who check every byte, go on. (They share a driver id, since both use the stock library.)
+# lab-long
 # lab: --hosts 1 --rails 0 --smp 2 --timeout 400
 . /checkout/tests/lab/guest/rdma.sh
 . /checkout/tests/lab/guest/users.sh

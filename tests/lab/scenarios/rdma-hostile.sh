@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # Attackers write what they like into their mapped queues for a minute. The kernel does not mind, every attacker can be ended, and
 # others on the same device, who check every byte, do not notice. Arguments: SECONDS, first SEED, attackers AT-ONCE.
+# lab-long
 # lab: --hosts 1 --rails 0 --smp 2 --timeout 300
 # lab-rdma: usb4_rxe
 . /checkout/tests/lab/guest/rdma.sh

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # usb4_rxe and upstream rdma_rxe on one host. They share a driver id, by which rdma_rxe finds, and unregisters, devices: neither touches
 # the other's memory, both work on, and a device of ours that goes with rdma_rxe comes back.
+# lab-long
 # lab: --hosts 1 --rails 0 --smp 2 --timeout 300
 . /checkout/tests/lab/guest/lib.sh
 

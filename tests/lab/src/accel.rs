@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use crate::cache::{Cache, Kernel};
+use crate::interrupt::interrupted;
 
 /// Time a guest gets to reach user space with KVM; it needs one to two seconds where KVM works.
 const PROBE_TIME: Duration = Duration::from_secs(10);
@@ -40,6 +41,10 @@ impl Accelerator {
             .open("/dev/kvm")
             .is_ok()
             && boots_with_kvm(cache, kernel);
+        if interrupted() {
+            // A probe that was cut short proves nothing.
+            return Ok(Self::Tcg);
+        }
         // Only a shortcut for the next run: a cache that cannot be written costs another probe.
         let _ = std::fs::write(&fact, format!("{boot}{}", if works { "yes" } else { "no" }));
         Ok(if works { Self::Kvm } else { Self::Tcg })
@@ -70,6 +75,8 @@ fn boots_with_kvm(cache: &Cache, kernel: &Kernel) -> bool {
             "-display",
             "none",
             "-no-reboot",
+            "-run-with",
+            "exit-with-parent=on",
             "-serial",
         ])
         .arg(format!("file:{}", console.display()))
@@ -91,7 +98,7 @@ fn boots_with_kvm(cache: &Cache, kernel: &Kernel) -> bool {
 
 fn wait_at_most(child: &mut Child, limit: Duration) {
     let deadline = Instant::now() + limit;
-    while Instant::now() < deadline {
+    while Instant::now() < deadline && !interrupted() {
         if !matches!(child.try_wait(), Ok(None)) {
             return;
         }

@@ -78,10 +78,10 @@ impl Cache {
     /// When the lab has no such kernel; the message lists those it has.
     pub fn kernel(&self, name: &str) -> Result<Kernel> {
         let dir = self.lab.join(format!("kernel-{name}"));
-        let release = std::fs::read_to_string(dir.join("release")).with_context(|| {
+        let Ok(release) = std::fs::read_to_string(dir.join("release")) else {
             let known = self.kernel_names().unwrap_or_default().join(", ");
-            format!("the lab has no kernel '{name}': choose one of: {known}")
-        })?;
+            bail!("the lab has no kernel '{name}': choose one of: {known}");
+        };
         Ok(Kernel {
             name: name.to_owned(),
             release: release.trim().to_owned(),

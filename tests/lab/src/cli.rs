@@ -61,7 +61,7 @@ pub struct Run {
     #[arg(long, value_name = "FILE")]
     pub script: PathBuf,
     /// End guests that take longer than this many seconds
-    #[arg(long, value_name = "S", default_value_t = 180)]
+    #[arg(long, value_name = "S", default_value_t = 180, value_parser = clap::value_parser!(u64).range(1..=604_800))]
     pub timeout: u64,
     /// Show the consoles as well
     #[arg(short, long)]
@@ -97,7 +97,7 @@ pub struct Setting {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["hosts", "rails"])]
     pub topology: Option<PathBuf>,
     /// A fault from the start, such as "0 corrupt=1%" or "all cap=100Mbit"; may be given more than once
-    #[arg(long, value_name = "FAULT")]
+    #[arg(long, value_name = "FAULT", value_parser = fault)]
     pub fault: Vec<String>,
     /// Seed of the faults' random numbers
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -109,14 +109,19 @@ pub struct Setting {
     #[arg(long, value_name = "DRIVER", default_value = OURS, value_parser = [OURS, "rxe"])]
     pub rdma: String,
     /// Memory of a guest, in MiB
-    #[arg(long, value_name = "M", default_value_t = 512)]
+    #[arg(long, value_name = "M", default_value_t = 512, value_parser = clap::value_parser!(u32).range(192..=1_048_576))]
     pub mem: u32,
     /// Virtual CPUs of a guest
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub smp: u32,
     /// More words for the guests' kernel command line
     #[arg(long, value_name = "WORDS", default_value = "")]
     pub append: String,
+}
+
+/// The fault as it was given, once the fabric's own parser has understood it.
+fn fault(text: &str) -> Result<String, String> {
+    vnhi::command_line::fault(text).map(|_| text.to_owned())
 }
 
 /// Options of `test`.
@@ -131,8 +136,11 @@ pub struct Test {
     /// RDMA driver instead of usb4_rxe: see 'tests/lab/run --help'
     #[arg(long, value_name = "DRIVER")]
     pub rdma: Option<String>,
+    /// With those that take minutes each, too
+    #[arg(long)]
+    pub long: bool,
     /// Run all of them so many times
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub repeat: u32,
     /// List the scenarios and do nothing
     #[arg(long)]
@@ -142,6 +150,25 @@ pub struct Test {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn impossible_values_are_refused_before_anything_starts() {
+        for wrong in [
+            "--timeout 0",
+            "--timeout 18446744073709551615",
+            "--mem 0",
+            "--smp 0",
+            "--hosts 0",
+            "--hosts 9",
+            "--fault 0",
+            "--fault x.drop=1%",
+        ] {
+            let words = "lab run --script x.sh"
+                .split(' ')
+                .chain(wrong.split_whitespace());
+            assert!(Cli::try_parse_from(words).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn what_follows_the_script_is_the_scripts() {

@@ -5,6 +5,7 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -40,7 +41,8 @@ impl Fabric {
             .args(["serve", "--topology"])
             .arg(topology)
             .arg("--dir")
-            .arg(sockets);
+            .arg(sockets)
+            .arg("--exit-with-parent");
         command.args(["--seed", &seed.to_string()]);
         for fault in faults {
             command.args(["--fault", fault]);
@@ -49,6 +51,8 @@ impl Fabric {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(File::create(log)?)
+            // Ctrl-C is for the lab, which ends guests and fabric in good order.
+            .process_group(0)
             .spawn()
             .with_context(|| {
                 format!(
@@ -63,7 +67,7 @@ impl Fabric {
             let _ = child.wait();
             bail!(
                 "the fabric did not start: {}",
-                std::fs::read_to_string(log)?.trim()
+                one_line(&std::fs::read_to_string(log)?)
             );
         }
         let control = UnixStream::connect(sockets.join("control.sock"))
@@ -90,6 +94,12 @@ impl Fabric {
             .with_context(|| format!("the fabric gave no answer to '{command}'"))?;
         Ok(answer.trim_end().to_owned())
     }
+}
+
+/// What vnhi said, its lines joined.
+fn one_line(said: &str) -> String {
+    let words: Vec<&str> = said.split_whitespace().collect();
+    words.join(" ")
 }
 
 impl Drop for Fabric {

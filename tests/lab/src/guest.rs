@@ -4,19 +4,27 @@
 //!
 //! Three threads per guest turn what it says into [`Event`]s for the session: one reads the console (QEMU's stdout),
 //! two read virtio-serial ports, for requests and for the script's output. All end when QEMU does, and `Exit` is the
-//! last event of a guest.
+//! last event of a guest. Lines are cut at [`LONGEST_LINE`] and few events wait at a time, so a guest that writes
+//! without end waits for the lab instead of filling its memory.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::SyncSender;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
 use crate::accel::Accelerator;
 use crate::cache::{Cache, Kernel};
+
+/// Longest line of a guest; what is longer comes as several.
+const LONGEST_LINE: u64 = 16 * 1024;
+/// How long a guest may take to read an answer.
+const ANSWER_TIME: Duration = Duration::from_secs(1);
 
 /// What all guests of a run have in common.
 pub struct Machine {
@@ -77,7 +85,7 @@ impl Guest {
         boot: u32,
         routers: &[PathBuf],
         console: &Path,
-        events: &Sender<Event>,
+        events: &SyncSender<Event>,
     ) -> Result<Self> {
         let ports = ["request", "output"]
             .map(|name| machine.sockets.join(format!("{name}-{host}.{boot}.sock")));
@@ -88,6 +96,8 @@ impl Guest {
             .args(arguments(cache, machine, host, boot, &ports, routers))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
+            // Ctrl-C is for the lab, which ends its guests in good order.
+            .process_group(0)
             // QEMU's own complaints belong with the console they explain.
             .stderr(
                 File::options()
@@ -156,6 +166,9 @@ fn arguments(
         "-display",
         "none",
         "-no-reboot",
+        // A lab that is killed outright leaves no guests behind.
+        "-run-with",
+        "exit-with-parent=on",
     ]);
     add(&[
         "-machine",
@@ -177,21 +190,21 @@ fn arguments(
     for image in [cache.root_image(), kernel.dir.join("modules.erofs")] {
         add(&[
             "-drive",
-            &format!("file={},format=raw,readonly=on,if=virtio", image.display()),
+            &format!("file={},format=raw,readonly=on,if=virtio", value(&image)),
         ]);
     }
     add(&[
         "-virtfs",
         &format!(
             "local,path={},mount_tag=checkout,security_model=none,readonly=on,multidevs=remap",
-            machine.checkout.display()
+            value(&machine.checkout)
         ),
     ]);
     add(&[
         "-virtfs",
         &format!(
             "local,path={},mount_tag=lab,security_model=none",
-            machine.shared.display()
+            value(&machine.shared)
         ),
     ]);
     add(&[
@@ -205,7 +218,7 @@ fn arguments(
             "-chardev",
             &format!(
                 "socket,id=shell,path={}",
-                shell_socket(machine, host).display()
+                value(&shell_socket(machine, host))
             ),
         ]);
         add(&["-serial", "chardev:shell"]);
@@ -214,7 +227,7 @@ fn arguments(
     for (port, name) in ports.iter().zip(["request", "output"]) {
         add(&[
             "-chardev",
-            &format!("socket,id={name},path={}", port.display()),
+            &format!("socket,id={name},path={}", value(port)),
         ]);
         add(&[
             "-device",
@@ -234,59 +247,106 @@ fn arguments(
     list
 }
 
+/// A path as the value of a QEMU option: a comma in it is doubled.
+fn value(path: &Path) -> String {
+    path.display().to_string().replace(',', ",,")
+}
+
 /// Where the interactive shell of a host is found.
 pub fn shell_socket(machine: &Machine, host: usize) -> PathBuf {
     machine.sockets.join(format!("shell-{host}.sock"))
 }
 
-fn read_console(mut console: impl BufRead, mut log: File, host: usize, events: &Sender<Event>) {
+/// The next line, without its end; `None` at the end of all.
+fn next_line(reader: &mut impl BufRead) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
-    while matches!(console.read_until(b'\n', &mut bytes), Ok(length) if length > 0) {
+    match reader.take(LONGEST_LINE).read_until(b'\n', &mut bytes) {
+        Ok(length) if length > 0 => Some(bytes),
+        _ => None,
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).trim_end().to_owned()
+}
+
+fn read_console(mut console: impl BufRead, mut log: File, host: usize, events: &SyncSender<Event>) {
+    while let Some(bytes) = next_line(&mut console) {
         let _ = log.write_all(&bytes);
-        let line = String::from_utf8_lossy(&bytes).trim_end().to_owned();
-        bytes.clear();
+        let line = text(&bytes);
         if events.send(Event::Console { host, line }).is_err() {
             return;
         }
     }
 }
 
-fn read_output(port: &UnixListener, host: usize, events: &Sender<Event>) {
+fn read_output(port: &UnixListener, host: usize, events: &SyncSender<Event>) {
     let Ok((stream, _)) = port.accept() else {
         return;
     };
     let mut reader = BufReader::new(stream);
-    let mut bytes = Vec::new();
-    while matches!(reader.read_until(b'\n', &mut bytes), Ok(length) if length > 0) {
-        let line = String::from_utf8_lossy(&bytes).trim_end().to_owned();
-        bytes.clear();
+    while let Some(bytes) = next_line(&mut reader) {
+        let line = text(&bytes);
         if events.send(Event::Output { host, line }).is_err() {
             return;
         }
     }
 }
 
-fn read_requests(port: &UnixListener, host: usize, boot: u32, events: &Sender<Event>) {
+fn read_requests(port: &UnixListener, host: usize, boot: u32, events: &SyncSender<Event>) {
     let Ok((stream, _)) = port.accept() else {
         return;
     };
-    let Ok(reader) = stream.try_clone() else {
+    let (Ok(reader), Ok(())) = (
+        stream.try_clone(),
+        stream.set_write_timeout(Some(ANSWER_TIME)),
+    ) else {
         return;
     };
-    for line in BufReader::new(reader).lines() {
-        let (Ok(line), Ok(answer)) = (line, stream.try_clone()) else {
+    let mut reader = BufReader::new(reader);
+    while let Some(bytes) = next_line(&mut reader) {
+        let line = text(&bytes);
+        if line.is_empty() {
+            continue;
+        }
+        let Ok(answer) = stream.try_clone() else {
             return;
         };
-        if events
-            .send(Event::Request {
-                host,
-                boot,
-                line,
-                answer,
-            })
-            .is_err()
-        {
+        let request = Event::Request {
+            host,
+            boot,
+            line,
+            answer,
+        };
+        if events.send(request).is_err() {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{next_line, text, value, LONGEST_LINE};
+    use std::io::Cursor;
+    use std::path::Path;
+
+    #[test]
+    fn lines_are_bounded_and_need_not_be_text() {
+        let long = usize::try_from(LONGEST_LINE).unwrap();
+        let mut bytes = vec![b'x'; 2 * long + 5];
+        bytes.extend(b"\n\xff\xfe\r\n\nlast");
+        let mut reader = Cursor::new(bytes);
+        for length in [long, long, 6] {
+            assert_eq!(next_line(&mut reader).unwrap().len(), length);
+        }
+        assert_eq!(text(&next_line(&mut reader).unwrap()), "\u{fffd}\u{fffd}");
+        assert_eq!(text(&next_line(&mut reader).unwrap()), "");
+        assert_eq!(text(&next_line(&mut reader).unwrap()), "last");
+        assert_eq!(next_line(&mut reader), None);
+    }
+
+    #[test]
+    fn commas_do_not_end_a_value() {
+        assert_eq!(value(Path::new("/a b/c,d")), "/a b/c,,d");
     }
 }

@@ -7,11 +7,14 @@
 //! docs/lab.md has the picture.
 
 mod accel;
+mod barrier;
 mod cache;
 mod cli;
 mod fabric;
 mod guest;
+mod interrupt;
 mod kernel_log;
+mod out;
 mod request;
 mod run;
 mod scenario;
@@ -34,6 +37,7 @@ fn main() -> ExitCode {
 
 fn dispatch(command: cli::Command) -> anyhow::Result<ExitCode> {
     let cache = cache::Cache::find()?;
+    interrupt::install()?;
     match command {
         cli::Command::Run(options) => {
             let verdict = run::run(&cache, &options)?;

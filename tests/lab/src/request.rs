@@ -59,7 +59,10 @@ impl Request {
                 Some((name, value)) => Ok(Self::Result(name.to_owned(), value.trim().to_owned())),
                 None => Err("'result' wants a name and a value".to_owned()),
             },
-            _ => Err(format!("there is no command '{verb}': see 'lab help'")),
+            _ => Err(format!(
+                "there is no command '{}': see 'lab help'",
+                verb.chars().take(40).collect::<String>()
+            )),
         }
     }
 }

@@ -3,12 +3,13 @@
 //! Puts a run together: folders, fabric, machine, session.
 
 use std::fs;
+use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{channel, Receiver, Sender};
+use std::sync::mpsc::{sync_channel, Receiver, SyncSender};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{ensure, Context, Result};
 use tempfile::TempDir;
 use vnhi::topology::Topology;
 
@@ -17,16 +18,28 @@ use crate::cache::Cache;
 use crate::cli::{Run, Setting, OURS};
 use crate::fabric::Fabric;
 use crate::guest::{Event, Machine};
-use crate::session::{Session, Verdict};
+use crate::interrupt;
+use crate::kernel_log::is_trouble;
+use crate::out::Out;
+use crate::session::{printable, Session, Verdict, MOST_TROUBLES};
 
 /// Everything of a run that must outlive its session.
 pub struct Stage {
     pub machine: Machine,
     pub routers: Vec<Vec<PathBuf>>,
-    pub sender: Sender<Event>,
+    pub sender: SyncSender<Event>,
     pub events: Receiver<Event>,
+    /// Where everything of the run is kept.
+    pub out: Out,
     _sockets: TempDir,
 }
+
+/// Events that wait for the session; whoever has more waits.
+const EVENTS: usize = 1024;
+/// Longest folder name in which every socket path still fits (107 bytes).
+const LONGEST_SOCKETS: usize = 60;
+/// As much of a kernel log is looked at.
+const LONGEST_LOG: u64 = 16 << 20;
 
 /// The checkout that this lab was built from.
 pub fn checkout() -> PathBuf {
@@ -37,7 +50,7 @@ pub fn checkout() -> PathBuf {
         .unwrap_or_default()
 }
 
-/// Prepares folders and starts the fabric. `out` is emptied first, so that it holds this run and nothing older.
+/// Prepares folders and starts the fabric.
 pub fn prepare(
     cache: &Cache,
     setting: &Setting,
@@ -53,22 +66,29 @@ pub fn prepare(
         }
         None => Topology::mesh(setting.hosts, setting.rails)?,
     };
-    if out.exists() {
-        fs::remove_dir_all(out).with_context(|| format!("cannot empty {}", out.display()))?;
-    }
-    let shared = out.join("shared");
+    let (needed, there) = (
+        u64::from(setting.mem) * topology.hosts.len() as u64,
+        memory(),
+    );
+    ensure!(
+        needed <= there,
+        "{} guests of {} MiB are more than this machine's {there} MiB: give a smaller --mem",
+        topology.hosts.len(),
+        setting.mem
+    );
+    let out = Out::take(out)?;
+    let shared = out.path.join("shared");
     fs::create_dir_all(shared.join(".lab"))
-        .with_context(|| format!("cannot make {}", out.display()))?;
-    let file = out.join("topology.toml");
+        .with_context(|| format!("cannot make {}", shared.display()))?;
+    let file = out.path.join("topology.toml");
     fs::write(&file, topology.to_toml())?;
-    // Socket paths are limited to 107 bytes, so they do not live below `out`.
-    let sockets = tempfile::Builder::new().prefix("usb4-lab-").tempdir()?;
+    let sockets = sockets_folder()?;
     let fabric = Fabric::start(
         &file,
         sockets.path(),
         &setting.fault,
         setting.seed,
-        &out.join("vnhi.log"),
+        &out.path.join("vnhi.log"),
     )?;
     let hosts = topology.hosts.len();
     let routers = (1..=hosts)
@@ -78,7 +98,8 @@ pub fn prepare(
                 .collect()
         })
         .collect();
-    let (sender, events) = channel();
+    let (sender, events) = sync_channel(EVENTS);
+    interrupt::listen(&sender);
     let machine = Machine {
         memory: setting.mem,
         cpus: setting.smp,
@@ -98,19 +119,45 @@ pub fn prepare(
             routers,
             sender,
             events,
+            out,
             _sockets: sockets,
         },
         fabric,
     ))
 }
 
+/// Memory of this machine, in MiB. Guests take theirs bit by bit, so nobody else would refuse more.
+fn memory() -> u64 {
+    let facts = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let total = facts
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:")?.split_whitespace().next())
+        .and_then(|kib| kib.parse::<u64>().ok());
+    total.map_or(u64::MAX, |kib| kib / 1024)
+}
+
+/// A folder for sockets. Their paths are limited, so it is neither below `out` nor where a long TMPDIR points.
+fn sockets_folder() -> Result<TempDir> {
+    let parent = match std::env::temp_dir() {
+        parent if parent.as_os_str().len() <= LONGEST_SOCKETS => parent,
+        _ => PathBuf::from("/tmp"),
+    };
+    tempfile::Builder::new()
+        .prefix("usb4-lab-")
+        .tempdir_in(&parent)
+        .with_context(|| format!("cannot make a folder for sockets in {}", parent.display()))
+}
+
 /// Runs a script in every guest.
 pub fn run(cache: &Cache, options: &Run) -> Result<Verdict> {
+    let script = &options.script;
+    let kind = fs::metadata(script)
+        .with_context(|| format!("cannot read the script {}", script.display()))?;
+    ensure!(kind.is_file(), "the script {} is no file", script.display());
     let out = match &options.out {
         Some(out) => out.clone(),
         None => {
-            let name = options
-                .script
+            let name = script
                 .file_stem()
                 .context("--script names no file")?
                 .to_string_lossy()
@@ -127,11 +174,6 @@ pub fn run(cache: &Cache, options: &Run) -> Result<Verdict> {
     if !options.setting.no_module && options.setting.rdma == OURS {
         add_module(&job, &options.setting.kernel)?;
     }
-    let sender = stage.sender.clone();
-    // Only the first run of a process can set it; a run of scenarios keeps the first one's handler.
-    let _ = ctrlc::set_handler(move || {
-        let _ = sender.send(Event::Interrupt);
-    });
     println!(
         "lab: {} hosts, kernel {}, {:?}, {} MiB each",
         stage.machine.hosts,
@@ -144,17 +186,17 @@ pub fn run(cache: &Cache, options: &Run) -> Result<Verdict> {
         &stage.machine,
         fabric,
         stage.routers.clone(),
-        out.clone(),
+        stage.out.path.clone(),
         stage.sender.clone(),
         options.verbose,
     );
     session.power_on()?;
-    let verdict = session.run(&stage.events, Duration::from_secs(options.timeout));
-    keep(&stage.machine.shared, &out, &verdict)?;
+    let mut verdict = session.run(&stage.events, Duration::from_secs(options.timeout));
+    keep(&stage.machine.shared, &stage.out.path, &mut verdict)?;
     println!(
         "lab: booted in {:.1} s; kept in {}",
         verdict.boot_time.as_secs_f64(),
-        out.display()
+        stage.out.path.display()
     );
     Ok(verdict)
 }
@@ -183,12 +225,31 @@ fn add_module(dir: &Path, kernel: &str) -> Result<()> {
     Ok(())
 }
 
-/// Moves the guests' kernel logs next to their consoles, and writes the figures.
-fn keep(shared: &Path, out: &Path, verdict: &Verdict) -> Result<()> {
+/// Moves the guests' kernel logs next to their consoles, looks for trouble that a quiet console did not show, and
+/// writes the figures.
+fn keep(shared: &Path, out: &Path, verdict: &mut Verdict) -> Result<()> {
     for entry in fs::read_dir(shared.join(".lab"))? {
         let entry = entry?;
-        if entry.file_name().to_string_lossy().starts_with("dmesg.") {
-            fs::rename(entry.path(), out.join(entry.file_name()))?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let Some(host) = name
+            .strip_prefix("dmesg.")
+            .and_then(|rest| rest.split('.').next())
+        else {
+            continue;
+        };
+        // Guests write this folder: what looks like a log may be a link to anything.
+        if !entry.file_type()?.is_file() {
+            continue;
+        }
+        let kept = out.join(&name);
+        fs::rename(entry.path(), &kept)?;
+        let mut log = Vec::new();
+        fs::File::open(&kept)?
+            .take(LONGEST_LOG)
+            .read_to_end(&mut log)?;
+        for trouble in unseen(host, &String::from_utf8_lossy(&log), &verdict.troubles) {
+            println!("TROUBLE (in {name}): {}", printable(&trouble));
+            verdict.troubles.push(trouble);
         }
     }
     let results: String = verdict
@@ -198,4 +259,28 @@ fn keep(shared: &Path, out: &Path, verdict: &Verdict) -> Result<()> {
         .collect();
     fs::write(out.join("results.txt"), results)?;
     Ok(())
+}
+
+/// Troubles in a kernel log that are not known from the console: a script or `--append quiet` may have silenced that.
+fn unseen(host: &str, log: &str, known: &[String]) -> Vec<String> {
+    log.lines()
+        .map(str::trim_end)
+        .filter(|line| is_trouble(line))
+        .map(|line| format!("host{host}: {line}"))
+        .filter(|line| !known.contains(line))
+        .take(MOST_TROUBLES)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::unseen;
+
+    #[test]
+    fn a_quiet_console_hides_no_trouble() {
+        let log = "[ 1.0] fine\n[ 2.0] WARNING: one\n[ 3.0] WARNING: two\n";
+        let known = ["host1: [ 2.0] WARNING: one".to_owned()];
+        assert_eq!(unseen("1", log, &known), ["host1: [ 3.0] WARNING: two"]);
+        assert_eq!(unseen("2", log, &known).len(), 2);
+    }
 }

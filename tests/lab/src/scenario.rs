@@ -7,6 +7,7 @@
 //! # lab-kernels: 7.3                              only on these; all kernels without the line
 //! # lab-rdma: usb4_rxe                             only with these RDMA drivers (--rdma)
 //! # lab-expects: BUG:                             the run must fail, and say this
+//! # lab-long                                      only with --long, or when it is named
 //! ```
 //!
 //! `lab-expects` is for scenarios that test the lab itself: that it notices what it promises to notice.
@@ -21,6 +22,7 @@ use clap::Parser;
 
 use crate::cache::Cache;
 use crate::cli::{Cli, Command, Run, Test, OURS};
+use crate::interrupt::interrupted;
 use crate::run::{checkout, run};
 use crate::session::Verdict;
 
@@ -32,6 +34,7 @@ struct Scenario {
     options: Vec<String>,
     kernels: Option<Vec<String>>,
     drivers: Option<Vec<String>>,
+    long: bool,
     expects: Option<String>,
 }
 
@@ -53,6 +56,7 @@ impl Scenario {
             options: words("# lab:").unwrap_or_default(),
             kernels: words("# lab-kernels:"),
             drivers: words("# lab-rdma:"),
+            long: header("# lab-long").is_some(),
             expects: header("# lab-expects:").map(|text| text.trim().to_owned()),
         }
     }
@@ -96,7 +100,13 @@ impl Scenario {
         let cli = Cli::try_parse_from(std::iter::once("lab".to_owned()).chain(words))
             .with_context(|| format!("the '# lab:' line of {} is wrong", self.path.display()))?;
         match cli.command {
-            Command::Run(options) => Ok(options),
+            Command::Run(mut options) => {
+                // In a header, paths are those of the checkout, wherever the test is started.
+                if let Some(topology) = &mut options.setting.topology {
+                    *topology = checkout().join(&*topology);
+                }
+                Ok(options)
+            }
             _ => bail!(
                 "the '# lab:' line of {} holds more than options",
                 self.path.display()
@@ -136,7 +146,9 @@ fn all_scenarios() -> Result<Vec<Scenario>> {
 pub fn test(cache: &Cache, options: &Test) -> Result<ExitCode> {
     let rdma = options.rdma.as_deref();
     let mut chosen = all_scenarios()?;
-    if !options.names.is_empty() {
+    if options.names.is_empty() {
+        chosen.retain(|scenario| options.long || !scenario.long);
+    } else {
         chosen.retain(|scenario| {
             options
                 .names
@@ -198,6 +210,10 @@ pub fn test(cache: &Cache, options: &Test) -> Result<ExitCode> {
         );
         println!("{line}");
         lines.push(line);
+        if interrupted() {
+            println!("lab: interrupted in {}", scenario.name);
+            return Ok(ExitCode::from(130));
+        }
         if !passed {
             failed.push(format!(
                 "tests/lab/{}",
@@ -281,7 +297,10 @@ mod tests {
         let scenarios = all_scenarios().unwrap();
         assert!(!scenarios.is_empty());
         for scenario in scenarios {
-            scenario.options("7.2", None).unwrap();
+            let options = scenario.options("7.2", None).unwrap();
+            if let Some(topology) = options.setting.topology {
+                assert!(topology.is_absolute() && topology.exists(), "{topology:?}");
+            }
         }
     }
 }

@@ -12,24 +12,32 @@
 //! QEMU exits ─────┘                └─> Verdict
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::borrow::Cow;
+use std::collections::VecDeque;
 use std::fs::File;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
+use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{ensure, Result};
 
+use crate::barrier::Barriers;
 use crate::cache::Cache;
 use crate::fabric::Fabric;
 use crate::guest::{Event, Guest, Machine};
+use crate::interrupt::interrupted;
 use crate::kernel_log::is_trouble;
 use crate::request::Request;
 
 /// Console lines shown when a guest hangs or dies.
 const LAST_LINES: usize = 20;
+/// Troubles that are shown and kept; one loop of warnings can make any number.
+pub const MOST_TROUBLES: usize = 200;
+/// How much of a script's output is shown and kept.
+const MOST_OUTPUT: usize = 64 << 20;
 
 /// Where a host stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,6 +59,7 @@ struct Host {
     boot: u32,
     guest: Option<Guest>,
     last_lines: VecDeque<String>,
+    output_bytes: usize,
 }
 
 /// How a run ended.
@@ -86,9 +95,9 @@ pub struct Session<'a> {
     /// Where consoles, outputs and dmesgs are kept.
     out: PathBuf,
     hosts: Vec<Host>,
-    barriers: BTreeMap<String, BTreeSet<usize>>,
+    barriers: Barriers,
     verdict: Verdict,
-    sender: Sender<Event>,
+    sender: SyncSender<Event>,
     started: Instant,
     /// QEMU processes that have ended, over all hosts and boots.
     exits: u32,
@@ -103,7 +112,7 @@ impl<'a> Session<'a> {
         fabric: Fabric,
         routers: Vec<Vec<PathBuf>>,
         out: PathBuf,
-        sender: Sender<Event>,
+        sender: SyncSender<Event>,
         verbose: bool,
     ) -> Self {
         let hosts = routers
@@ -113,6 +122,7 @@ impl<'a> Session<'a> {
                 boot: 0,
                 guest: None,
                 last_lines: VecDeque::new(),
+                output_bytes: 0,
             })
             .collect();
         Self {
@@ -122,7 +132,7 @@ impl<'a> Session<'a> {
             routers,
             out,
             hosts,
-            barriers: BTreeMap::new(),
+            barriers: Barriers::default(),
             verdict: Verdict::default(),
             sender,
             started: Instant::now(),
@@ -145,23 +155,33 @@ impl<'a> Session<'a> {
             .iter()
             .all(|host| matches!(host.stage, Stage::Off | Stage::Dead | Stage::Done(_)))
         {
-            match events.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(Event::Interrupt) => {
-                    self.verdict.status = 130;
-                    self.verdict.troubles.push("interrupted".into());
-                    return self.verdict;
-                }
+            // Looked at after each event, too: a guest that talks without end must not hold up the end.
+            if interrupted() {
+                return self.interrupted();
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                self.report_hang(limit);
+                break;
+            }
+            match events.recv_timeout(left) {
+                Ok(Event::Interrupt) => return self.interrupted(),
                 Ok(event) => self.handle(event),
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-                    self.report_hang(limit);
-                    break;
-                }
+                // Time is up, as the next look at it shows: the session itself holds a sender.
+                Err(_) => {}
             }
         }
         self.finish(events)
     }
 
+    fn interrupted(mut self) -> Verdict {
+        self.verdict.status = 130;
+        self.verdict.troubles.push("interrupted".into());
+        self.verdict
+    }
+
     fn boot(&mut self, host: usize) -> Result<()> {
+        self.barriers.forget(host);
         let entry = &mut self.hosts[host - 1];
         entry.boot += 1;
         let console = self.out.join(format!("console.{host}.{}", entry.boot));
@@ -188,12 +208,18 @@ impl<'a> Session<'a> {
                 mut answer,
             } => {
                 if self.hosts[host - 1].boot == boot {
-                    let text = match Request::parse(&line, self.hosts.len()) {
+                    let (tag, line) = split_tag(&line);
+                    let text = match Request::parse(line, self.hosts.len()) {
                         Ok(request) => self.answer(host, request),
                         Err(reason) => format!("error: {reason}"),
                     };
-                    // A guest that is gone no longer wants the answer.
-                    let _ = send_line(&mut answer, &text);
+                    if let Err(error) = send_line(&mut answer, &format!("{tag}{text}")) {
+                        let _ = answer.shutdown(Shutdown::Both);
+                        // Otherwise the guest has just gone, and needs no answer.
+                        if error.kind() == ErrorKind::WouldBlock {
+                            self.trouble(host, "the guest asks the lab and does not read its answers: it gets no more of them".into());
+                        }
+                    }
                 }
             }
             Event::Output { host, line } => self.output(host, &line),
@@ -207,7 +233,8 @@ impl<'a> Session<'a> {
                         "while its script ran"
                     };
                     entry.stage = Stage::Dead;
-                    self.trouble(host, format!("the guest ended {what}"));
+                    let complaint = self.complaint_of_qemu(host);
+                    self.trouble(host, format!("the guest ended {what}{complaint}"));
                     self.show_last_lines(host);
                 }
             }
@@ -217,7 +244,7 @@ impl<'a> Session<'a> {
 
     fn console(&mut self, host: usize, line: String) {
         if self.verbose {
-            println!("host{host}| {line}");
+            println!("host{host}| {}", printable(&line));
         }
         if is_trouble(&line) {
             self.trouble(host, line.clone());
@@ -230,7 +257,18 @@ impl<'a> Session<'a> {
     }
 
     fn output(&mut self, host: usize, line: &str) {
-        println!("host{host}: {line}");
+        let before = self.hosts[host - 1].output_bytes;
+        if before > MOST_OUTPUT {
+            return;
+        }
+        let now = before + line.len() + 1;
+        self.hosts[host - 1].output_bytes = now;
+        let line = if now > MOST_OUTPUT {
+            "[the lab shows and keeps no more of this script's output]"
+        } else {
+            line
+        };
+        println!("host{host}: {}", printable(line));
         let path = self.out.join(format!("output.{host}"));
         // The line was shown: a full disk must not end the run.
         let _ = File::options()
@@ -254,6 +292,12 @@ impl<'a> Session<'a> {
             Request::Done(status) => {
                 self.hosts[host - 1].stage = Stage::Done(status);
                 if status != 0 {
+                    // A shell knows 0 to 255; anything else is no success either.
+                    let status = if (1..=255).contains(&status) {
+                        status
+                    } else {
+                        255
+                    };
                     self.verdict.status = self.verdict.status.max(status);
                     println!("host{host}: script ended with status {status}");
                 }
@@ -264,19 +308,18 @@ impl<'a> Session<'a> {
                 if let Some(gone) = self.ended_without(&name) {
                     return format!("error: host {gone} has ended and never came to '{name}'");
                 }
-                let here = self.barriers.entry(name).or_default();
-                here.insert(host);
-                if here.len() == self.hosts.len() {
+                if self.barriers.ask(&name, host, self.hosts.len()) {
                     "ok open"
                 } else {
                     "ok shut"
                 }
                 .into()
             }
-            Request::Fabric(command) => match self.fabric.command(&command) {
-                Ok(answer) => answer,
-                Err(error) => format!("error: {error:#}"),
-            },
+            Request::Fabric(command) => {
+                let outcome = beside_consoles(&command, &self.out)
+                    .and_then(|command| self.fabric.command(&command));
+                outcome.unwrap_or_else(|error| format!("error: {error:#}"))
+            }
             Request::Kill(victim) => {
                 let entry = &mut self.hosts[victim - 1];
                 if entry.stage == Stage::Off {
@@ -296,12 +339,12 @@ impl<'a> Session<'a> {
                 }
             }
             Request::Result(name, value) => {
-                println!("host{host}: {name} = {value}");
+                println!("host{host}: {} = {}", printable(&name), printable(&value));
                 self.verdict.results.push((name, value));
                 "ok".into()
             }
             Request::Log(text) => {
-                println!("host{host}: {text}");
+                println!("host{host}: {}", printable(&text));
                 "ok".into()
             }
         }
@@ -309,22 +352,33 @@ impl<'a> Session<'a> {
 
     /// A host whose script has ended (or whose guest has died) without having been at the barrier.
     fn ended_without(&self, barrier: &str) -> Option<usize> {
-        let here = self.barriers.get(barrier);
         (1..=self.hosts.len()).find(|host| {
             matches!(self.hosts[host - 1].stage, Stage::Done(_) | Stage::Dead)
-                && !here.is_some_and(|here| here.contains(host))
+                && !self.barriers.has(barrier, *host)
         })
     }
 
     fn trouble(&mut self, host: usize, what: String) {
-        println!("host{host}: TROUBLE: {what}");
+        if self.verdict.troubles.len() >= MOST_TROUBLES {
+            return;
+        }
+        println!("host{host}: TROUBLE: {}", printable(&what));
         self.verdict.troubles.push(format!("host{host}: {what}"));
     }
 
     fn show_last_lines(&self, host: usize) {
         println!("host{host}: last lines of its console:");
         for line in &self.hosts[host - 1].last_lines {
-            println!("    {line}");
+            println!("    {}", printable(line));
+        }
+    }
+
+    /// What QEMU itself said before it ended, if anything: then the guest is not to blame.
+    fn complaint_of_qemu(&self, host: usize) -> String {
+        let said = std::fs::read_to_string(self.out.join(format!("console.{host}.qemu")));
+        match said.unwrap_or_default().lines().last() {
+            Some(line) => format!("; QEMU: {line}"),
+            None => String::new(),
         }
     }
 
@@ -365,7 +419,77 @@ impl<'a> Session<'a> {
     }
 }
 
+/// A request may begin with a tag, `@` and a word, which its answer repeats: so whoever asks can tell it from the
+/// answer to somebody who was ended while waiting for it.
+fn split_tag(line: &str) -> (String, &str) {
+    match line.split_once(' ') {
+        Some((tag, rest)) if tag.starts_with('@') => (format!("{tag} "), rest),
+        _ => (String::new(), line),
+    }
+}
+
+/// The command for the fabric, with the file of a tap where consoles are: a guest names a file, not a place on the host.
+fn beside_consoles(command: &str, out: &Path) -> Result<String> {
+    let mut words = command.splitn(3, ' ').map(str::trim);
+    let (Some("tap"), Some(cable), Some(file)) = (words.next(), words.next(), words.next()) else {
+        return Ok(command.to_owned());
+    };
+    if file == "off" {
+        return Ok(command.to_owned());
+    }
+    ensure!(
+        !file.contains('/') && !file.starts_with('.') && file.ends_with(".pcapng"),
+        "a tap's file is named without folder, as in cable0.pcapng: it is kept beside the consoles"
+    );
+    Ok(format!("tap {cable} {}", out.join(file).display()))
+}
+
+/// Text of a guest for the terminal: control characters could do anything there.
+pub fn printable(text: &str) -> Cow<'_, str> {
+    let harmful = |letter: char| letter.is_control() && letter != '\t';
+    if text.contains(harmful) {
+        text.replace(harmful, "\u{fffd}").into()
+    } else {
+        text.into()
+    }
+}
+
 fn send_line(stream: &mut UnixStream, text: &str) -> std::io::Result<()> {
-    stream.write_all(text.as_bytes())?;
-    stream.write_all(b"\n")
+    stream.write_all(format!("{text}\n").as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn taps_stay_beside_the_consoles() {
+        let out = Path::new("/out");
+        let ask = |command| beside_consoles(command, out).ok();
+        assert_eq!(ask("stats").unwrap(), "stats");
+        assert_eq!(ask("tap 0 off").unwrap(), "tap 0 off");
+        assert_eq!(ask("tap 0 my x.pcapng").unwrap(), "tap 0 /out/my x.pcapng");
+        for wrong in [
+            "tap 0 /etc/passwd",
+            "tap 0 ../x.pcapng",
+            "tap 0 .lock",
+            "tap 0 shared/x.pcapng",
+            "tap 0 console.1.1",
+            "tap 0   /x.pcapng",
+        ] {
+            assert_eq!(ask(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn tags_are_repeated() {
+        assert_eq!(split_tag("@7.1 up"), ("@7.1 ".to_owned(), "up"));
+        assert_eq!(split_tag("barrier @x"), (String::new(), "barrier @x"));
+    }
+
+    #[test]
+    fn guests_do_not_drive_the_terminal() {
+        assert_eq!(printable("a\tb\u{e4}"), "a\tb\u{e4}");
+        assert_eq!(printable("\u{1b}[2Jx\u{9b}"), "\u{fffd}[2Jx\u{fffd}");
+    }
 }

@@ -45,6 +45,9 @@ pub struct Serve {
     /// Frames of a cable to a pcapng file from the start
     #[arg(long, value_name = "CABLE=FILE", value_parser = tap)]
     tap: Vec<(CableSelector, PathBuf)>,
+    /// End when the process that started this one ends, however it does
+    #[arg(long)]
+    exit_with_parent: bool,
     /// The folder for the sockets; it must exist
     #[arg(long, value_name = "DIR")]
     dir: PathBuf,
@@ -57,6 +60,9 @@ impl Serve {
     ///
     /// When the arguments do not fit or the sockets cannot be made: a sentence that says what to do.
     pub fn run(self) -> Result<(), String> {
+        if self.exit_with_parent {
+            end_with_parent()?;
+        }
         let settings = Settings {
             topology: self.topology()?,
             seed: self.seed,
@@ -101,6 +107,19 @@ impl Serve {
             None => Ok(topology),
         }
     }
+}
+
+/// Asks the kernel for SIGTERM at the end of the parent.
+fn end_with_parent() -> Result<(), String> {
+    use rustix::process::{getppid, set_parent_process_death_signal, Signal};
+    let parent = getppid();
+    set_parent_process_death_signal(Some(Signal::TERM))
+        .map_err(|error| format!("cannot watch the parent process: {error}"))?;
+    // It may have ended just before: then somebody else is the parent now.
+    if getppid() != parent {
+        return Err("the parent process has ended".to_owned());
+    }
+    Ok(())
 }
 
 /// Understands `CABLE=FILE`.

@@ -343,6 +343,11 @@ impl Server {
             })
             .collect();
         let mut stats = json!(self.fabric.counters());
+        if let Some(cables) = stats["cables"].as_array_mut() {
+            for (number, cable) in cables.iter_mut().enumerate() {
+                cable["tap"] = self.taps.state(number).into();
+            }
+        }
         if let Some(stats) = stats.as_object_mut() {
             stats.insert("machines".to_owned(), machines.into());
         }

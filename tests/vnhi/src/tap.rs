@@ -13,11 +13,13 @@
 //!             bit 1: control (hop 0)
 //! ```
 //!
-//! The file is written after each batch, in whole packets, so that a reader of a live file never sees half of one.
+//! The file is written after each batch, in whole packets, so that a reader of a live file never sees half of one. When the disk is full, what did not fit whole is
+//! cut off again.
 
 use std::borrow::Cow;
 use std::fs::File;
 use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -27,6 +29,7 @@ use pcap_file::pcapng::blocks::interface_description::{
 };
 use pcap_file::pcapng::{PcapNgBlock, PcapNgWriter};
 use pcap_file::DataLink;
+use rustix::fs::OFlags;
 
 use crate::command::Direction;
 use crate::sink::{Fate, TapFrame};
@@ -54,6 +57,8 @@ fn fate_number(fate: Fate) -> u8 {
 /// The capture of one cable.
 pub struct Tap {
     file: File,
+    /// Bytes of whole blocks in the file.
+    written: u64,
     /// Whole blocks that are not in the file yet.
     waiting: PcapNgWriter<Vec<u8>>,
     packet: Vec<u8>,
@@ -67,10 +72,18 @@ impl Tap {
     /// A sentence that says why the file cannot be written.
     pub fn create(path: &Path, a: &str, b: &str, bits_per_second: u64) -> Result<Self, String> {
         let explain = |error: std::io::Error| format!("cannot write {}: {error}", path.display());
-        let file = File::create(path).map_err(explain)?;
+        let file = File::options()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            // A pipe that nobody reads, or a terminal, must not stop the fabric.
+            .custom_flags(i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or(0))
+            .open(path)
+            .map_err(explain)?;
         let waiting = PcapNgWriter::new(Vec::new());
         let mut tap = Self {
             file,
+            written: 0,
             waiting: waiting.map_err(|error| explain(std::io::Error::other(error)))?,
             packet: Vec::new(),
         };
@@ -130,8 +143,14 @@ impl Tap {
         if waiting.is_empty() {
             return Ok(());
         }
+        let length = waiting.len();
         let written = self.file.write_all(waiting);
         waiting.clear();
+        match &written {
+            Ok(()) => self.written += u64::try_from(length).unwrap_or(0),
+            // Not possible for a pipe, and not needed there.
+            Err(_) => drop(self.file.set_len(self.written)),
+        }
         written
     }
 
@@ -247,5 +266,36 @@ mod tests {
     fn a_file_that_cannot_be_made_is_an_error() {
         let error = Tap::create(Path::new("/nowhere/x.pcapng"), "1.0", "2.0", 0);
         assert!(error.err().unwrap().contains("/nowhere/x.pcapng"));
+        let full = Tap::create(Path::new("/dev/full"), "1.0", "2.0", 0);
+        assert!(full.err().unwrap().contains("No space"));
+    }
+
+    #[test]
+    fn a_pipe_that_nobody_reads_is_an_error_and_does_not_wait() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pipe");
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        assert!(Tap::create(&path, "1.0", "2.0", 0).is_err());
+    }
+
+    #[test]
+    fn half_a_packet_is_cut_off_again() {
+        use rustix::fs::{fcntl_add_seals, ftruncate, memfd_create, MemfdFlags, SealFlags};
+        use std::os::fd::AsRawFd;
+
+        let disk = File::from(memfd_create("disk", MemfdFlags::ALLOW_SEALING).unwrap());
+        let path = format!("/proc/self/fd/{}", disk.as_raw_fd());
+        let mut tap = Tap::create(Path::new(&path), "1.0", "2.0", 0).unwrap();
+        tap.frame(Duration::ZERO, &frame(&[1; 100])).unwrap();
+        tap.flush().unwrap();
+        let whole = disk.metadata().unwrap().len();
+        // A disk with one page: a longer write stores what fits, and then fails.
+        ftruncate(&disk, 4096).unwrap();
+        fcntl_add_seals(&disk, SealFlags::GROW).unwrap();
+        tap.frame(Duration::ZERO, &frame(&[2; 4096])).unwrap();
+        tap.frame(Duration::ZERO, &frame(&[3; 4096])).unwrap();
+        assert!(tap.flush().is_err());
+        assert_eq!(disk.metadata().unwrap().len(), whole);
     }
 }

@@ -2,7 +2,7 @@
 
 //! The captures that are on, one per cable at most.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -14,6 +14,8 @@ use crate::topology::Cable;
 /// Captures by cable.
 pub struct Taps {
     open: BTreeMap<usize, Tap>,
+    /// Cables whose capture has ended because its file could not be written.
+    failed: BTreeSet<usize>,
     /// When the fabric's time began, since 1970.
     origin: Duration,
 }
@@ -23,6 +25,7 @@ impl Default for Taps {
         let origin = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         Self {
             open: BTreeMap::new(),
+            failed: BTreeSet::new(),
             origin: origin.unwrap_or_default(),
         }
     }
@@ -39,12 +42,26 @@ impl Taps {
         let (a, b) = (cable.a.to_string(), cable.b.to_string());
         let tap = Tap::create(path, &a, &b, lanes * 1_000_000_000)?;
         self.open.insert(number, tap);
+        self.failed.remove(&number);
         Ok(())
     }
 
     /// Ends the capture of a cable, if one is on.
     pub fn stop(&mut self, number: usize) {
         self.open.remove(&number);
+        self.failed.remove(&number);
+    }
+
+    /// How the capture of a cable does: `on`, `failed` or `off`.
+    #[must_use]
+    pub fn state(&self, number: usize) -> &'static str {
+        if self.open.contains_key(&number) {
+            "on"
+        } else if self.failed.contains(&number) {
+            "failed"
+        } else {
+            "off"
+        }
     }
 
     /// Adds a frame to the capture of its cable.
@@ -69,6 +86,48 @@ impl Taps {
         if let Err(error) = act(tap) {
             eprintln!("the tap of cable {cable} ends, its file cannot be written: {error}");
             self.open.remove(&cable);
+            self.failed.insert(cable);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::Direction;
+    use crate::sink::Fate;
+    use rustix::fs::{fcntl_add_seals, memfd_create, MemfdFlags, SealFlags};
+    use std::os::fd::AsRawFd;
+
+    #[test]
+    fn a_full_disk_ends_a_capture_and_is_told() {
+        let cable = Cable {
+            a: "1.0".parse().unwrap(),
+            b: "2.0".parse().unwrap(),
+            gbps: 20,
+            lanes: 2,
+        };
+        let disk = memfd_create("disk", MemfdFlags::ALLOW_SEALING).unwrap();
+        let path = format!("/proc/self/fd/{}", disk.as_raw_fd());
+        let mut taps = Taps::default();
+        taps.start(0, &cable, Path::new(&path)).unwrap();
+        assert_eq!((taps.state(0), taps.state(1)), ("on", "off"));
+        fcntl_add_seals(&disk, SealFlags::GROW).unwrap();
+        let frame = TapFrame {
+            cable: 0,
+            direction: Direction::AToB,
+            hop: 8,
+            sof: 1,
+            eof: 2,
+            crc_error: false,
+            fate: Fate::Delivered,
+            payload: &[0; 64],
+        };
+        taps.frame(Time::ZERO, &frame);
+        taps.flush();
+        assert_eq!(taps.state(0), "failed");
+        taps.frame(Time::ZERO, &frame);
+        taps.stop(0);
+        assert_eq!(taps.state(0), "off");
     }
 }

@@ -201,10 +201,16 @@ impl Topology {
         let file: File = match toml::from_str(text) {
             Ok(file) => file,
             Err(wrong) => {
+                let start = wrong.span().map_or(0, |span| span.start);
+                let line = 1 + text
+                    .bytes()
+                    .take(start)
+                    .filter(|&byte| byte == b'\n')
+                    .count();
                 return error(format!(
-                    "{}; see tests/vnhi/README.md for the format",
-                    wrong.to_string().trim_end()
-                ))
+                    "line {line}: {}; see tests/vnhi/README.md for the format",
+                    wrong.message().replace('\n', " ")
+                ));
             }
         };
         let hosts = file
@@ -461,6 +467,11 @@ mod tests {
     fn what_does_not_fit_is_refused_with_its_place() {
         let wrong = |text: &str| Topology::parse(text).unwrap_err().to_string();
         assert!(wrong("hosts = []").contains("0 hosts"));
+        let open = wrong("hosts = [{}]\n\ncables = [");
+        assert!(
+            open.starts_with("line 3: ") && open.lines().count() == 1,
+            "{open}"
+        );
         assert!(wrong("hosts = [{ router = 1 }]").contains("router"));
         assert!(
             wrong("hosts = [{}]\ncables = [{ a = \"1.0\", b = \"2.0\" }]").contains("no port 2.0")

@@ -71,6 +71,7 @@ fn stats_and_topology_are_json_in_a_line() {
     let stats = fabric.stats();
     assert_eq!(stats["nhis"].as_array().unwrap().len(), 4);
     assert_eq!(stats["cables"].as_array().unwrap().len(), 2);
+    assert_eq!(stats["cables"][0]["tap"], "off");
     assert_eq!(stats["machines"]["2.1"]["attached"], false);
     let answer = fabric.command("topology");
     let topology: serde_json::Value =
@@ -188,4 +189,28 @@ fn two_fabrics_do_not_share_a_folder() {
     assert!(!second.status.success());
     assert!(text(&second.stderr).contains("in use by another process"));
     assert!(fabric.is_well());
+}
+
+#[test]
+fn it_ends_with_its_parent_if_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut parent = std::process::Command::new("sh")
+        .arg("-c")
+        .arg("\"$0\" serve --hosts 2 --exit-with-parent --dir \"$1\" & wait")
+        .arg(env!("CARGO_BIN_EXE_vnhi"))
+        .arg(folder.path())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut ready = String::new();
+    let stdout = parent.stdout.take().unwrap();
+    BufReader::new(stdout).read_line(&mut ready).unwrap();
+    assert!(ready.starts_with("vnhi: ready"), "{ready}");
+    assert!(folder.path().join("control.sock").exists());
+    // SIGKILL: the parent has no chance to tell anybody.
+    parent.kill().unwrap();
+    parent.wait().unwrap();
+    common::wait_for("the sockets are removed", || {
+        std::fs::read_dir(folder.path()).unwrap().count() == 0
+    });
 }
