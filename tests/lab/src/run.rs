@@ -67,14 +67,14 @@ pub fn prepare(
         None => Topology::mesh(setting.hosts, setting.rails)?,
     };
     let (needed, there) = (
-        u64::from(setting.mem) * topology.hosts.len() as u64,
+        u64::from(kernel.memory(setting.mem)) * topology.hosts.len() as u64,
         memory(),
     );
     ensure!(
         needed <= there,
         "{} guests of {} MiB are more than this machine's {there} MiB: give a smaller --mem",
         topology.hosts.len(),
-        setting.mem
+        kernel.memory(setting.mem)
     );
     let out = Out::take(out)?;
     let shared = out.path.join("shared");
@@ -101,7 +101,7 @@ pub fn prepare(
     let (sender, events) = sync_channel(EVENTS);
     interrupt::listen(&sender);
     let machine = Machine {
-        memory: setting.mem,
+        memory: kernel.memory(setting.mem),
         cpus: setting.smp,
         accelerator: Accelerator::detect(cache, &kernel)?,
         kernel,
@@ -191,7 +191,9 @@ pub fn run(cache: &Cache, options: &Run) -> Result<Verdict> {
         options.verbose,
     );
     session.power_on()?;
-    let mut verdict = session.run(&stage.events, Duration::from_secs(options.timeout));
+    let patience = u64::from(stage.machine.kernel.patience());
+    let limit = Duration::from_secs(options.timeout * patience);
+    let mut verdict = session.run(&stage.events, limit);
     keep(&stage.machine.shared, &stage.out.path, &mut verdict)?;
     println!(
         "lab: booted in {:.1} s; kept in {}",
