@@ -30,12 +30,22 @@ test-host: lint ## Tests that need no guest
 test-lab: lab module ## Scenarios in guests (needs the lab)
 	@tests/lab/probe-module/build
 	@tests/verbs/build
+	@tests/hostile/build
 	@tests/lab/test
 
 .PHONY: test-long
 test-long: lab module ## All scenarios in guests, with those that take minutes each (1 to 2 hours)
 	@tests/lab/probe-module/build
+	@tests/verbs/build
+	@tests/hostile/build
 	@tests/lab/test --long
+
+.PHONY: test-debug
+test-debug: lab-debug module ## The module's scenarios on a kernel with KASAN, lockdep, kmemleak (hours; the kernel itself takes an hour once)
+	@tests/lab/probe-module/build
+	@tests/verbs/build
+	@tests/hostile/build
+	@tests/lab/test --kernel debug rust-module module-load pyverbs rdma-
 
 # A distribution's cargo may come without rustfmt and clippy: then there is nothing to check with.
 .PHONY: lint
@@ -58,6 +68,10 @@ bench: ## Benchmarks of engine, wire format, rails and fabric (criterion)
 .PHONY: lab
 lab: ## Make the lab: Debian root, QEMU, stock kernels (2 to 4 minutes once, then nothing)
 	@tests/lab/setup
+
+.PHONY: lab-debug
+lab-debug: lab ## Make the debug kernel (an hour of one core's time, once)
+	@tests/lab/setup --debug
 
 .PHONY: lab-update
 lab-update: ## Look for newer patch levels of the stock kernels

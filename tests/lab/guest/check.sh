@@ -4,7 +4,7 @@
 # Each check has a name, a time limit and a file with all it printed, kept as output/NAME in the run's folder. A failed check does
 # not end the script: the others still run, and checks_end gives the verdict.
 
-check_time=60
+check_time=$((60 * ${LAB_PATIENCE-1}))
 checks_passed=0
 checks_failed=""
 mkdir -p /lab/output

@@ -106,7 +106,7 @@ rdma_resources() { rdma resource show "$rdma_dev" | sed 's/^[0-9]*: //'; }
 
 # rdma_works: a short ping-pong with checked data on the selected device; its output is shown when it fails.
 rdma_works() {
-	local options=(-d "$rdma_dev" -g "$rdma_gid" -p 18600 -n 20 -c) server
+	local options=(-d "$rdma_dev" -g "$rdma_gid" -p 18600 -n 20 -c -m 512) server
 	timeout 30 ibv_rc_pingpong "${options[@]}" >/tmp/rdma_works.server 2>&1 &
 	server=$!
 	lab wait 10 sh -c "ss -Hltn 'sport = 18600' | grep -q ." &&

@@ -7,6 +7,9 @@ use std::process::Command;
 
 use anyhow::{bail, Context, Result};
 
+/// Name of the debug kernel, which is there only on demand (docs/lab.md).
+pub const DEBUG: &str = "debug";
+
 /// The finished lab folder, `${XDG_CACHE_HOME:-$HOME/.cache}/usb4-rxe/lab`.
 pub struct Cache {
     lab: PathBuf,
@@ -21,6 +24,28 @@ pub struct Kernel {
     pub release: String,
     /// Folder with `vmlinuz`, `initrd`, `modules.erofs` and the prepared tree `build`.
     pub dir: PathBuf,
+}
+
+impl Kernel {
+    /// How many times longer than on a stock kernel things may take: every access to memory is checked, every lock taken
+    /// down.
+    pub fn patience(&self) -> u32 {
+        if self.name == DEBUG {
+            4
+        } else {
+            1
+        }
+    }
+
+    /// Memory that it needs to offer scripts `mem` MiB. The debug kernel takes an eighth for KASAN's shadow, and keeps books
+    /// on every lock and every allocation.
+    pub fn memory(&self, mem: u32) -> u32 {
+        if self.name == DEBUG {
+            mem + mem / 4 + 512
+        } else {
+            mem
+        }
+    }
 }
 
 impl Cache {
@@ -80,7 +105,12 @@ impl Cache {
         let dir = self.lab.join(format!("kernel-{name}"));
         let Ok(release) = std::fs::read_to_string(dir.join("release")) else {
             let known = self.kernel_names().unwrap_or_default().join(", ");
-            bail!("the lab has no kernel '{name}': choose one of: {known}");
+            let hint = if name == DEBUG {
+                "; 'tests/lab/setup --debug' makes it, which takes long"
+            } else {
+                ""
+            };
+            bail!("the lab has no kernel '{name}': choose one of: {known}{hint}");
         };
         Ok(Kernel {
             name: name.to_owned(),

@@ -35,6 +35,7 @@ FILE is run as root in every guest, at the same time, with the folder /lab as it
 
   LAB_HOST=1..N LAB_HOSTS=N     which host this is, and how many there are
   LAB_KERNEL LAB_BOOT LAB_RDMA  the kernel's name; 1, or more after 'lab boot'; what --rdma says
+  LAB_PATIENCE                  how many times longer things take on this kernel: 1, or 4 on 'debug'
   /lab                          a folder shared by all guests, empty at the start
   /checkout                     this checkout, read-only
   host1 host2 ...               10.0.0.1 10.0.0.2 ..., for a script that gives out addresses so
@@ -86,7 +87,7 @@ pub const OURS: &str = "usb4_rxe";
 /// The guests and the cables between them.
 #[derive(Args, Clone, Debug)]
 pub struct Setting {
-    /// Kernel series that the guests boot
+    /// Kernel that the guests boot: a stock series, or 'debug' (see docs/lab.md)
     #[arg(long, value_name = "NAME", default_value = "7.2")]
     pub kernel: String,
     /// Number of guests
@@ -132,7 +133,7 @@ pub struct Test {
     /// Only scenarios whose name contains one of these
     #[arg(value_name = "NAME")]
     pub names: Vec<String>,
-    /// Only on these kernels
+    /// Only on these kernels [default: all stock ones]
     #[arg(long, value_name = "NAME")]
     pub kernel: Vec<String>,
     /// RDMA driver instead of usb4_rxe: see 'tests/lab/run --help'

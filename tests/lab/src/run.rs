@@ -15,7 +15,7 @@ use vnhi::topology::Topology;
 
 use crate::accel::Accelerator;
 use crate::cache::Cache;
-use crate::cli::{Run, Setting};
+use crate::cli::{Run, Setting, OURS};
 use crate::fabric::Fabric;
 use crate::guest::{Event, Machine};
 use crate::interrupt;
@@ -67,14 +67,14 @@ pub fn prepare(
         None => Topology::mesh(setting.hosts, setting.rails)?,
     };
     let (needed, there) = (
-        u64::from(setting.mem) * topology.hosts.len() as u64,
+        u64::from(kernel.memory(setting.mem)) * topology.hosts.len() as u64,
         memory(),
     );
     ensure!(
         needed <= there,
         "{} guests of {} MiB are more than this machine's {there} MiB: give a smaller --mem",
         topology.hosts.len(),
-        setting.mem
+        kernel.memory(setting.mem)
     );
     let out = Out::take(out)?;
     let shared = out.path.join("shared");
@@ -101,7 +101,7 @@ pub fn prepare(
     let (sender, events) = sync_channel(EVENTS);
     interrupt::listen(&sender);
     let machine = Machine {
-        memory: setting.mem,
+        memory: kernel.memory(setting.mem),
         cpus: setting.smp,
         accelerator: Accelerator::detect(cache, &kernel)?,
         kernel,
@@ -170,7 +170,8 @@ pub fn run(cache: &Cache, options: &Run) -> Result<Verdict> {
     let (stage, fabric) = prepare(cache, &options.setting, &out, false)?;
     let job = stage.machine.shared.join(".lab");
     write_job(&job, &options.script, &options.args)?;
-    if !options.setting.no_module {
+    // Where upstream's driver is under test, ours need not even be built.
+    if !options.setting.no_module && options.setting.rdma == OURS {
         add_module(&job, &options.setting.kernel)?;
     }
     println!(
@@ -190,7 +191,9 @@ pub fn run(cache: &Cache, options: &Run) -> Result<Verdict> {
         options.verbose,
     );
     session.power_on()?;
-    let mut verdict = session.run(&stage.events, Duration::from_secs(options.timeout));
+    let patience = u64::from(stage.machine.kernel.patience());
+    let limit = Duration::from_secs(options.timeout * patience);
+    let mut verdict = session.run(&stage.events, limit);
     keep(&stage.machine.shared, &stage.out.path, &mut verdict)?;
     println!(
         "lab: booted in {:.1} s; kept in {}",
