@@ -555,6 +555,12 @@ enum ib_port_state rust_helper_ib_get_curr_port_state(struct net_device *dev)
 	return ib_get_curr_port_state(dev);
 }
 
+/* How much memory this host has. */
+unsigned long usb4_rxe_ram_pages(void)
+{
+	return totalram_pages();
+}
+
 /* Memory that is not pinned: its pages are known under the umem's mutex. */
 #ifdef CONFIG_INFINIBAND_ON_DEMAND_PAGING
 bool usb4_rxe_odp_is_supported(void)

@@ -16,8 +16,10 @@
 //! Order of locks: a window's, then a region's.
 
 use kernel::prelude::*;
+use kernel::sync::atomic::{ordering, Atomic};
 use kernel::sync::Arc;
 
+use super::limits;
 use super::lock::Bh;
 use super::mr::{Handle, Mr};
 use super::mw::Mw;
@@ -43,12 +45,62 @@ pub enum Keyed {
 pub struct Keys {
     #[pin]
     table: Table<Keyed>,
+    regions: Quota,
+    windows: Quota,
 }
 
 /// A key without an object yet. Dropping it gives the key back.
 pub struct NewKey<'a> {
     number: Reserved<'a, Keyed>,
     low: u8,
+    taken: Taken<'a>,
+}
+
+/// What is to get a key.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A memory region.
+    Region,
+    /// A memory window.
+    Window,
+}
+
+/// How many objects there are, of how many there may be.
+struct Quota {
+    used: Atomic<u32>,
+    most: u32,
+}
+
+/// A place of a quota. Dropping it gives it back.
+struct Taken<'a>(&'a Quota);
+
+impl Quota {
+    fn new(most: u32) -> Self {
+        Self {
+            used: Atomic::new(0),
+            most,
+        }
+    }
+
+    fn take(&self) -> Result<Taken<'_>> {
+        let before = self.used.fetch_add(1, ordering::Relaxed);
+        // Dropped, and so given back, if it is one too many.
+        let taken = Taken(self);
+        if before >= self.most {
+            return Err(ENOMEM);
+        }
+        Ok(taken)
+    }
+
+    fn put(&self) {
+        self.used.fetch_sub(1, ordering::Relaxed);
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        self.0.put();
+    }
 }
 
 /// The number in a key.
@@ -60,27 +112,42 @@ const fn number(key: u32) -> u32 {
 impl Keys {
     /// No keys.
     pub fn new() -> impl PinInit<Self> {
-        pin_init!(Self { table <- Table::new() })
+        pin_init!(Self {
+            table <- Table::new(),
+            regions: Quota::new(limits::MR),
+            windows: Quota::new(limits::MW),
+        })
     }
 
     /// A new key. Sleeps.
     ///
     /// # Errors
     ///
-    /// `ENOMEM`; `EBUSY` if there are no more.
-    pub fn reserve(&self) -> Result<NewKey<'_>> {
+    /// `ENOMEM`, also if there are as many as there may be.
+    pub fn reserve(&self, kind: Kind) -> Result<NewKey<'_>> {
+        let taken = self.quota(kind).take()?;
         // SAFETY: Has no requirements.
         let random = unsafe { compat::get_random_u32() };
         let start = number(random).max(LOWEST);
         Ok(NewKey {
             number: self.table.reserve_from(start, LOWEST, HIGHEST)?,
             low: random as u8,
+            taken,
         })
+    }
+
+    fn quota(&self, kind: Kind) -> &Quota {
+        match kind {
+            Kind::Region => &self.regions,
+            Kind::Window => &self.windows,
+        }
     }
 
     /// Takes out what `key` names; after this nobody uses it any more. Sleeps.
     pub fn remove(&self, key: u32) -> Option<Arc<Keyed>> {
-        self.table.remove(number(key))
+        let object = self.table.remove(number(key))?;
+        self.quota(object.kind()).put();
+        Some(object)
     }
 
     /// Puts another object in place of the one that `key` names; after this nobody uses the old one
@@ -144,18 +211,30 @@ impl Keys {
     }
 }
 
+impl Keyed {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Region(_) => Kind::Region,
+            Self::Window(_) => Kind::Window,
+        }
+    }
+}
+
 impl NewKey<'_> {
     /// The key.
     pub fn get(&self) -> u32 {
         self.number.get() << 8 | u32::from(self.low)
     }
 
-    /// Lets the key name `object`. Sleeps.
+    /// Lets the key name `object`, of the kind it was reserved for. Sleeps.
     ///
     /// # Errors
     ///
     /// `ENOMEM`, with the key given back.
     pub fn publish(self, object: Arc<Keyed>) -> Result {
-        self.number.publish(object)
+        self.number.publish(object)?;
+        // The object's, until it is removed.
+        core::mem::forget(self.taken);
+        Ok(())
     }
 }

@@ -13,7 +13,7 @@ use kernel::sync::{Arc, ArcBorrow};
 
 use super::device::Device;
 use super::errno;
-use super::keys::Keyed;
+use super::keys::{Keyed, Kind};
 use super::lock::{new_bh_lock, Bh, BhLock};
 use super::mr::{Handle, Mr};
 use super::object::Object;
@@ -67,7 +67,10 @@ impl Mw {
             epoch: 0,
             region: None,
         };
-        let state = KBox::pin_init(new_bh_lock!(binding, "usb4_rxe memory window"), GFP_KERNEL)?;
+        let state = KBox::pin_init(
+            new_bh_lock!(binding, "usb4_rxe memory window"),
+            GFP_KERNEL_ACCOUNT,
+        )?;
         Ok(Self { state })
     }
 
@@ -170,10 +173,10 @@ unsafe fn alloc(ib: *mut compat::ib_mw) -> Result {
         compat::ib_mw_type_IB_MW_TYPE_2 => Type::TwoB,
         _ => return Err(EINVAL),
     };
-    let new = device.keys.reserve()?;
+    let new = device.keys.reserve(Kind::Window)?;
     let key = new.get();
     let window = Mw::new(Window::new(kind, pd.number(), key))?;
-    new.publish(Arc::new(Keyed::Window(window), GFP_KERNEL)?)?;
+    new.publish(Arc::new(Keyed::Window(window), GFP_KERNEL_ACCOUNT)?)?;
     // SAFETY: `ib` is new, and ours.
     unsafe { (*ib).rkey = key };
     Ok(())

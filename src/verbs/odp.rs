@@ -14,14 +14,14 @@
 //! We hold no reference to a page: what keeps it in place while it is copied is that the kernel,
 //! before it lets go of a page, waits for our notifier, which takes the lock.
 //!
-//! Locks: the umem's mutex (what the core knows of pages), then [`Shared::pages`], softirqs off. The
-//! mutex is never taken with the lock held.
+//! Locks: [`Shared::fetching`], sleeping; then the umem's mutex (what the core knows of pages), which
+//! the notifier takes, too; then [`Shared::pages`], softirqs off.
 
 use core::ptr::{null_mut, NonNull};
 
 use kernel::error::{from_err_ptr, to_result};
 use kernel::prelude::*;
-use kernel::sync::Arc;
+use kernel::sync::{new_mutex, Arc, Mutex};
 use kernel::workqueue::{impl_has_work, new_work, Queue, Work, WorkItem};
 
 use super::lock::{new_bh_lock, Bh, BhLock};
@@ -34,6 +34,9 @@ use crate::rxe::env::Fault;
 
 const PAGE_SIZE: usize = kernel::page::PAGE_SIZE;
 const PAGE_SHIFT: u32 = PAGE_SIZE.trailing_zeros();
+/// How many times the host's memory a region may be long: each page of it takes 16 bytes, here and
+/// in the core, whether or not it is ever there.
+const MOST: usize = 8;
 /// Pages that the core is asked for at once.
 const FETCH_AT_ONCE: usize = 512;
 /// Pages taken away with the lock held.
@@ -50,6 +53,10 @@ pub struct OnDemand {
 #[pin_data]
 struct Shared {
     umem: Umem,
+    /// The core looks for pages without its mutex and writes down what it sees before it knows
+    /// whether that is still true. Two at once could take each other's guesses for the truth.
+    #[pin]
+    fetching: Mutex<()>,
     #[pin]
     pages: BhLock<Pages>,
     #[pin]
@@ -90,8 +97,8 @@ pub fn is_supported() -> bool {
 }
 
 impl OnDemand {
-    /// Memory of the current process. `access` are the flags of the verb. Fetches all pages that it
-    /// can. Sleeps.
+    /// Memory of the current process. `access` are the flags of the verb. Pages that are there are
+    /// known at once. Sleeps.
     ///
     /// # Safety
     ///
@@ -99,8 +106,8 @@ impl OnDemand {
     ///
     /// # Errors
     ///
-    /// `EOPNOTSUPP` for all of the process's memory at once; `EINVAL`, `EOVERFLOW`, `ENOMEM` as the
-    /// core says.
+    /// `EOPNOTSUPP` for all of the process's memory at once; `ENOMEM` for several times more than
+    /// this host has; `EINVAL`, `EOVERFLOW`, `ENOMEM` as the core says.
     pub unsafe fn new(
         device: *mut compat::ib_device,
         start: u64,
@@ -116,7 +123,12 @@ impl OnDemand {
         let lead = start % PAGE_SIZE as u64;
         let blocks = Blocks::new(PAGE_SHIFT, lead, len).ok_or(EINVAL)?;
         let count = usize::try_from(blocks.count()).map_err(|_| ENOMEM)?;
-        let mut pages = KVVec::with_capacity(count, GFP_KERNEL)?;
+        // SAFETY: Has no requirements.
+        let ram = unsafe { compat::usb4_rxe_ram_pages() };
+        if count > ram.saturating_mul(MOST) {
+            return Err(ENOMEM);
+        }
+        let mut pages = KVVec::with_capacity(count, GFP_KERNEL_ACCOUNT | __GFP_NOWARN)?;
         pages.extend_with(count, Page::ABSENT, GFP_KERNEL)?;
 
         // SAFETY: The device is valid; the notifier's table is a static.
@@ -132,10 +144,11 @@ impl OnDemand {
         let shared = Arc::pin_init(
             pin_init!(Shared {
                 umem: Umem(umem),
+                fetching <- new_mutex!((), "usb4_rxe fetching"),
                 pages <- new_bh_lock!(known, "usb4_rxe pages on demand"),
                 work <- new_work!("usb4_rxe pages on demand"),
             }),
-            GFP_KERNEL,
+            GFP_KERNEL_ACCOUNT,
         );
         let shared = match shared {
             Ok(shared) => shared,
@@ -155,7 +168,7 @@ impl OnDemand {
             // SAFETY: The field is ours, and read under the mutex only, which is taken.
             unsafe { (*umem).private = Arc::as_ptr(&this.shared).cast_mut().cast() };
         });
-        this.shared.fetch_at_first(count, this.writable);
+        this.shared.look(count);
         Ok(this)
     }
 
@@ -288,17 +301,15 @@ impl Shared {
         let _ = queue.enqueue(self.clone());
     }
 
-    /// Fetches pages of a new region, to spare the first accesses the wait. What cannot be fetched
-    /// now may be when it is needed.
-    fn fetch_at_first(&self, count: usize, write: bool) {
+    /// Learns which pages are there, to spare the first accesses the wait.
+    fn look(&self, count: usize) {
         for first in (0..count).step_by(FETCH_AT_ONCE) {
-            if kernel::current!().signal_pending() {
-                return;
-            }
             let some = FETCH_AT_ONCE.min(count.saturating_sub(first));
-            if self.fetch_some(first, some, write, true).is_err() {
-                // One of them is not mapped, or may not be written. Others may be there already.
-                let _ = self.fetch_some(first, some, write, false);
+            // What is not known is fetched when it is needed.
+            if kernel::current!().signal_pending()
+                || self.fetch_some(first, some, false, false).is_err()
+            {
+                return;
             }
         }
     }
@@ -317,6 +328,7 @@ impl Shared {
 
     /// Fetches a few pages.
     fn fetch_some(&self, first: usize, count: usize, write: bool, fault: bool) -> Result {
+        let _alone = self.fetching.lock();
         let umem = self.umem.0.as_ptr();
         let bytes = |pages: usize| (pages as u64).saturating_mul(PAGE_SIZE as u64);
         // SAFETY: Valid by the type's invariants; its start does not change. The core checks that

@@ -146,7 +146,7 @@ impl PageList {
         // INVARIANT: No blocks, no addresses.
         Ok(Self {
             blocks: Blocks::EMPTY,
-            bases: KVVec::with_capacity(room, GFP_KERNEL)?,
+            bases: KVVec::with_capacity(room, GFP_KERNEL_ACCOUNT)?,
         })
     }
 
@@ -163,7 +163,7 @@ impl PageList {
     pub unsafe fn of_runs<I: Iterator<Item = Run> + Clone>(runs: I) -> Result<Self> {
         let blocks = Blocks::fit(runs.clone()).ok_or(EINVAL)?;
         let count = usize::try_from(blocks.count()).map_err(|_| ENOMEM)?;
-        let mut bases = KVVec::with_capacity(count, GFP_KERNEL)?;
+        let mut bases = KVVec::with_capacity(count, GFP_KERNEL_ACCOUNT | __GFP_NOWARN)?;
         for base in blocks.bases(runs) {
             bases.push(base as usize, GFP_KERNEL)?;
         }

@@ -182,9 +182,33 @@ static void mappings(struct rig *rig)
 	/* All of a process's memory at once is not offered. */
 	CHECK(!ibv_reg_mr(rig->pd, NULL, SIZE_MAX, ALL));
 	CHECK(!ibv_reg_mr(rig->pd, memory, 0, ALL));
+	CHECK(!ibv_reg_mr(rig->pd, memory, 1ull << 46, ALL));
 	CHECK(!ibv_reg_mr(rig->pd, (void *)-(uintptr_t)PAGE, 2 * PAGE, ALL));
 	wire_close(&wire);
 	munmap(memory, 4 * PAGE);
+}
+
+/* More than there is memory, nearly nothing of it used. */
+static void sparse(struct rig *rig)
+{
+	const size_t length = 1ull << 30;
+	uint8_t *memory = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	struct place good = { (uintptr_t)rig->buffer, rig->mr->lkey };
+	struct ibv_mr *mr;
+	struct wire wire;
+
+	CHECK(memory != MAP_FAILED);
+	CHECK(mr = ibv_reg_mr(rig->pd, memory, length, ALL));
+	wire_open(&wire, rig, rig->pd);
+	rig->buffer[0] = 0x42;
+	for (size_t at = length - 1; at > 16 * PAGE; at -= length / 64) {
+		EQUAL(wire_rdma(&wire, IBV_WR_RDMA_WRITE, good, 1, (struct place){ (uintptr_t)memory + at, mr->rkey }), IBV_WC_SUCCESS);
+		EQUAL(memory[at], 0x42);
+		CHECK(!present(memory + at - PAGE));
+	}
+	wire_close(&wire);
+	EQUAL(ibv_dereg_mr(mr), 0);
+	munmap(memory, length);
 }
 
 /* After a fork a write is seen by the process that registered the memory, and by no other. */
@@ -314,6 +338,7 @@ void test_odp(struct rig *rig)
 {
 	srandom(getpid());
 	mappings(rig);
+	sparse(rig);
 	forking(rig);
 	prefetch(rig);
 	traffic(rig);

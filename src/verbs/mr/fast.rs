@@ -39,14 +39,14 @@ impl Fast {
     pub(super) fn new(room: usize) -> Result<Arc<Self>> {
         let staged = Staged {
             shift: 0,
-            bases: KVVec::with_capacity(room, GFP_KERNEL)?,
+            bases: KVVec::with_capacity(room, GFP_KERNEL_ACCOUNT)?,
         };
         Arc::pin_init(
             pin_init!(Self {
                 room,
                 staged <- new_irq_lock!(staged, "usb4_rxe pages to register"),
             }),
-            GFP_KERNEL,
+            GFP_KERNEL_ACCOUNT,
         )
     }
 

@@ -97,7 +97,10 @@ impl Mr {
             facts: region.facts(),
             access,
             backing,
-            state: KBox::pin_init(new_bh_lock!(changing, "usb4_rxe memory region"), GFP_KERNEL)?,
+            state: KBox::pin_init(
+                new_bh_lock!(changing, "usb4_rxe memory region"),
+                GFP_KERNEL_ACCOUNT,
+            )?,
         })
     }
 

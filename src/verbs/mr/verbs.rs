@@ -9,8 +9,9 @@ use kernel::sync::{Arc, ArcBorrow};
 
 use super::{Backing, Fast, Mr};
 use crate::rxe::access::Rights;
-use crate::verbs::device::{limits, Device};
-use crate::verbs::keys::Keyed;
+use crate::verbs::device::Device;
+use crate::verbs::keys::{Keyed, Kind};
+use crate::verbs::limits;
 use crate::verbs::object::Object;
 use crate::verbs::odp::OnDemand;
 use crate::verbs::pd::Pd;
@@ -74,10 +75,10 @@ unsafe fn publish(
     };
     // SAFETY: As above.
     let device = unsafe { Device::from_ib(ib_device) };
-    let new = device.keys.reserve()?;
+    let new = device.keys.reserve(Kind::Region)?;
     let key = new.get();
     let mr = Mr::new(backing, key, number, access, range)?;
-    let object = Arc::new(Keyed::Region(mr), GFP_KERNEL)?;
+    let object = Arc::new(Keyed::Region(mr), GFP_KERNEL_ACCOUNT)?;
     let ib = compat::ib_mr {
         device: ib_device,
         pd,
@@ -90,7 +91,7 @@ unsafe fn publish(
             ib,
             object: object.clone(),
         },
-        GFP_KERNEL,
+        GFP_KERNEL_ACCOUNT,
     )?;
     new.publish(object)?;
     Ok(KBox::into_raw(base).cast())
@@ -166,11 +167,11 @@ unsafe fn memory(
     if access & ON_DEMAND != 0 {
         // SAFETY: As our caller promises.
         let memory = unsafe { OnDemand::new(device, start, len, access)? };
-        return Ok(Backing::OnDemand(Arc::new(memory, GFP_KERNEL)?));
+        return Ok(Backing::OnDemand(Arc::new(memory, GFP_KERNEL_ACCOUNT)?));
     }
     // SAFETY: As our caller promises.
     let memory = unsafe { Pinned::new(device, start, len, access)? };
-    Ok(Backing::Pinned(Arc::new(memory, GFP_KERNEL)?))
+    Ok(Backing::Pinned(Arc::new(memory, GFP_KERNEL_ACCOUNT)?))
 }
 
 /// `ib_device_ops.rereg_user_mr`
@@ -250,7 +251,7 @@ unsafe fn reregister(ib: *mut compat::ib_mr, what: u32, to: &Target) -> Result {
         }
     };
     let new = Mr::new(backing, old.facts.rkey, pd, access, range)?;
-    let new = Arc::new(Keyed::Region(new), GFP_KERNEL)?;
+    let new = Arc::new(Keyed::Region(new), GFP_KERNEL_ACCOUNT)?;
 
     // From here on no window is bound to the old one.
     old.retire()?;
