@@ -504,7 +504,7 @@ fn the_halves_may_have_a_lock_each() {
         answers: 0,
     };
     thread::scope(|scope| {
-        scope.spawn(|| {
+        let poster = scope.spawn(|| {
             for _ in 0..PACKETS {
                 Locked(&sending).post(post);
             }
@@ -521,6 +521,7 @@ fn the_halves_may_have_a_lock_each() {
             halves.receive(Time::ZERO, rail(0), Tag::Header, held, &mut port);
             halves.flush(Time::ZERO);
         }
+        poster.join().expect("the poster found room");
         halves.tick(Time::ZERO, &mut port);
         halves.rail_down(Time::ZERO, rail(0), Down::Local, &mut port);
     });
