@@ -800,12 +800,18 @@ void usb4_rxe_skb_sent(struct sk_buff *skb, struct net_device *device)
 	dev_consume_skb_any(skb);
 }
 
-void rust_helper_netif_stop_queue(struct net_device *device)
-{
-	netif_stop_queue(device);
-}
-
 void rust_helper_netif_wake_queue(struct net_device *device)
 {
 	netif_wake_queue(device);
+}
+
+/* Each entry of a table, reserved ones left out. */
+void *usb4_rxe_xa_find(struct xarray *xa, unsigned long *index)
+{
+	return xa_find(xa, index, ULONG_MAX, XA_PRESENT);
+}
+
+void *usb4_rxe_xa_find_after(struct xarray *xa, unsigned long *index)
+{
+	return xa_find_after(xa, index, ULONG_MAX, XA_PRESENT);
 }

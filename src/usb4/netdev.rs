@@ -6,8 +6,8 @@
 //!
 //! ```text
 //!   ip link add type usb4eth --> setup --> registered by the core, deleted by ip link del or with us
-//!   IP to this host itself takes lo, so what comes to start_xmit is for somebody else: no rail leads
-//!   there, it is dropped and counted
+//!   one of a peer, see ethernet.rs --> its private part points to the peer's wire
+//!   IP to this host itself takes lo, so what comes to start_xmit is for somebody else: xmit.rs
 //! ```
 
 use core::ptr;
@@ -16,8 +16,11 @@ use kernel::error::to_result;
 use kernel::ffi;
 use kernel::prelude::*;
 use kernel::str::CStrExt;
+use kernel::sync::{Arc, ArcBorrow};
 use kernel::types::Opaque;
 
+use super::wire::Wire;
+use super::xmit::start_xmit;
 use crate::verbs::Shared;
 
 /// Largest Ethernet payload, and what we begin with: room for a path MTU of 4096.
@@ -53,20 +56,6 @@ unsafe extern "C" fn setup(device: *mut compat::net_device) {
     unsafe {
         compat::usb4_rxe_netdev_setup(device, &DEVICE_OPS.0, &ETHTOOL_OPS.0, MIN_MTU, MAX_MTU);
     }
-}
-
-/// `net_device_ops.ndo_start_xmit`: no rail leads anywhere.
-///
-/// # Safety
-///
-/// As the core calls it.
-unsafe extern "C" fn start_xmit(
-    packet: *mut compat::sk_buff,
-    device: *mut compat::net_device,
-) -> compat::netdev_tx_t {
-    // SAFETY: The packet is ours to free; the device is registered during the call.
-    unsafe { compat::usb4_rxe_drop(packet, device) };
-    compat::netdev_tx_NETDEV_TX_OK
 }
 
 /// `ethtool_ops.get_link_ksettings`
@@ -113,6 +102,16 @@ pub unsafe fn is_ours(device: *mut compat::net_device) -> bool {
     // SAFETY: As our caller promises; the field is set before the device is registered, for good.
     let ops = unsafe { compat::usb4_rxe_netdev_ops(device) };
     ptr::eq(ops, &DEVICE_OPS.0)
+}
+
+/// Where a device of ours keeps what it leads to: from `Arc::into_raw`, or null.
+///
+/// # Safety
+///
+/// `device` is one of ours, and held.
+pub unsafe fn private(device: *mut compat::net_device) -> *mut *const Wire {
+    // SAFETY: The private part of our devices is one pointer.
+    unsafe { compat::netdev_priv(device) }.cast()
 }
 
 /// A reference to a network device.
@@ -178,6 +177,42 @@ impl Netdev {
         unsafe { compat::usb4_rxe_netdev_is_registered(self.0) }
     }
 
+    /// The rails to the peer. `None`: it leads nowhere.
+    pub fn wire(&self) -> Option<Arc<Wire>> {
+        // SAFETY: As our caller of `hold` promised the device is there; it is one of ours, or of
+        // somebody else's, which `is_ours` tells.
+        let wire = unsafe {
+            if !is_ours(self.0) {
+                return None;
+            }
+            private(self.0).read()
+        };
+        if wire.is_null() {
+            return None;
+        }
+        // SAFETY: The private part owns a reference, until the device is freed.
+        Some(unsafe { ArcBorrow::from_raw(wire) }.into())
+    }
+
+    /// Whether somebody listens (tcpdump).
+    #[inline]
+    pub fn has_taps(&self) -> bool {
+        // SAFETY: The device is held.
+        unsafe { compat::usb4_rxe_has_taps(self.0) }
+    }
+
+    /// No packets may come for now.
+    pub fn stop_queue(&self) {
+        // SAFETY: The device is held.
+        unsafe { compat::netif_stop_queue(self.0) };
+    }
+
+    /// Packets may come again.
+    pub fn wake_queue(&self) {
+        // SAFETY: The device is held.
+        unsafe { compat::netif_wake_queue(self.0) };
+    }
+
     /// The state of an RDMA port over it.
     pub fn port_state(&self) -> compat::ib_port_state {
         // SAFETY: The device is held.
@@ -213,6 +248,7 @@ impl LinkType {
         let ops = KBox::new(
             Opaque::new(compat::rtnl_link_ops {
                 kind: c"usb4eth".as_char_ptr(),
+                priv_size: size_of::<*const Wire>(),
                 setup: Some(setup),
                 ..pin_init::zeroed()
             }),

@@ -245,6 +245,9 @@ impl Links {
         // While it was not registered yet there was nobody to tell, and nothing to unregister.
         let is_wanted = self.with(ib, |link| link.stage == Stage::Up);
         if is_wanted == Some(true) {
+            if let Some(wire) = device.wire() {
+                wire.set_device(Some(device.clone()));
+            }
             device.note_state(netdev);
             core.pass_state(netdev);
         } else {
@@ -419,6 +422,9 @@ fn guid(mac: [u8; 6]) -> u64 {
 pub unsafe extern "C" fn dealloc_driver(ib: *mut compat::ib_device) {
     // SAFETY: The device is ours, and nobody uses it any more.
     let device = unsafe { Object::<compat::ib_device, Device>::take(ib) };
+    if let Some(wire) = device.wire() {
+        wire.set_device(None);
+    }
     Device::settle(&device);
     let Ok(links) = links() else { return };
     let stage = links.with(ib, |link| {

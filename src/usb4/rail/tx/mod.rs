@@ -132,6 +132,12 @@ impl<E: Egress, L: DerefMut<Target = [Entry]>> Sender<E, L> {
         open.room(shape).ok_or(NotNow::Busy)
     }
 
+    /// The room reserved last for this class, with the same `shape`.
+    #[inline]
+    pub fn room(&mut self, class: Class, shape: &Shape) -> Option<&mut [u8]> {
+        self.open(class).room(shape)
+    }
+
     /// Adds the packet reserved last for this class.
     ///
     /// `inline` bytes of the room are its front, `tail` its end; between them are `payload_len`
