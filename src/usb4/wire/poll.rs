@@ -196,8 +196,9 @@ impl Wire {
     fn set_timer(&self, bh: &Bh, pace: &mut Pace, now: Time, next: Time) {
         let mut at = next;
         if self.is_up() {
-            at = at.earlier_of(now.after(pace.watch));
-            pace.watch = Nanos(pace.watch.0.saturating_mul(2)).min(WATCH_LAST);
+            let watch = pace.watch.max(WATCH_FIRST);
+            at = at.earlier_of(now.after(watch));
+            pace.watch = watch.saturating_mul(2).min(WATCH_LAST);
         }
         if self.wanted.load(ordering::Relaxed) {
             at = at.earlier_of(now.after(ROOM));
