@@ -402,6 +402,29 @@ fn what_an_earlier_life_left_in_the_ring_is_refused() {
     assert_eq!(end.upper.held(), 0);
 }
 
+/// What waits when the last rail goes does not wait for the next one.
+#[test]
+fn what_waits_without_rails_is_dropped() {
+    let mut end = end();
+    join(&mut end, 3);
+    end.send(Time::ZERO, Class::Rdma, 64, 8192, 11).unwrap();
+    end.send(Time::ZERO, Class::Rdma, 64, 0, 12).unwrap();
+    end.send(Time::ZERO, Class::Ethernet, 64, 100, 13).unwrap();
+    end.link
+        .rail_down(Time::ZERO, rail(0), Down::Local, &mut end.upper);
+    assert_eq!(end.upper.sent_lost, []);
+    let spare = end.rings.spare.len();
+    end.link.tx.abandon(&mut end.rings, &mut end.upper);
+    assert_eq!(end.upper.sent_lost, [Some(11), Some(12), Some(13)]);
+    assert_eq!(end.rings.dropped.len(), 3);
+    assert_eq!(end.rings.spare.len(), spare + 2);
+    assert!(!end.link.tx.is_waiting());
+    up(&mut end, 0);
+    end.rings.posted.clear();
+    end.link.flush(Time::ZERO, &mut end.rings);
+    assert!(end.rings.posted.is_empty());
+}
+
 /// The sending half under a lock; knows whether this thread has it.
 struct Locked<'a>(&'a Mutex<(Tx, Rings)>);
 

@@ -33,6 +33,7 @@
 //! - **After [`Notices::rail_down`]** the link counts nothing in the transmit ring any more and
 //!   posts nothing there. The call comes with locks held: note it, and later, where it may sleep,
 //!   stop the rings, say [`Logout`](super::frame::hello::Message::Logout) to the peer, log in again.
+//! - **The last rail is down.** `tx.abandon`, or what waits goes to whoever comes next.
 //! - **Going away.** `tx.close` on each rail, `tx.flush`, give the frames some time, `rail_down`.
 
 use core::ops::DerefMut;

@@ -132,6 +132,11 @@ impl Login {
         self.agreed.as_ref()
     }
 
+    /// Whether we talk.
+    pub fn is_open(&self) -> bool {
+        self.is_open
+    }
+
     /// Begins to talk, or to talk again.
     pub fn open(&mut self, now: Time) {
         if !self.is_open {

@@ -272,7 +272,14 @@ impl Wire {
                 rx: &mut rx.receiver,
             };
             halves.rail_down(now(), rail, why, &mut port);
-            let old = self.tx.lock(&bh).out.replace(rail, None);
+            let old = {
+                let mut tx = self.tx.lock(&bh);
+                let tx = &mut *tx;
+                if !self.is_up() {
+                    tx.sender.abandon(&mut tx.out, &mut port);
+                }
+                tx.out.replace(rail, None)
+            };
             port.forget_down(rail);
             port.finish(&rx.watcher);
             (old, ended)

@@ -104,7 +104,13 @@ impl Wire {
                 filled: 0,
                 buffer,
             })),
-            Some(Err(_)) => Ok(None),
+            // No packet is like that.
+            Some(Err(_)) => {
+                if let Some(buffer) = buffer {
+                    tx.out.put(buffer.index());
+                }
+                Ok(None)
+            }
             None => {
                 self.counters.tx_busy.add(1);
                 self.want_room(tx, now);

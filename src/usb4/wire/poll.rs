@@ -43,8 +43,6 @@ const TURN: u32 = 16;
 const PASS: u32 = 256;
 /// How long to go on looking without interrupts after the last frame.
 const LOOK: Nanos = Nanos::from_micros(30);
-/// How often transmit rings are looked at while somebody waits for room.
-const ROOM: Nanos = Nanos::from_micros(25);
 /// How soon to look for lost interrupts, and how seldom when there are none.
 const WATCH_FIRST: Nanos = Nanos::from_millis(1);
 const WATCH_LAST: Nanos = Nanos::from_millis(64);
@@ -90,8 +88,14 @@ impl Wire {
         self.counters.polls.add(1);
 
         let mut came = self.take_in(bh, rx, now, PASS);
-        let due = self.tx.lock(bh).timer_at <= now;
-        let sent = self.tx.lock(bh).reap(now);
+        let (due, sent) = {
+            let mut tx = self.tx.lock(bh);
+            let (due, sent) = (tx.timer_at <= now, tx.reap(now));
+            if due && sent == 0 {
+                tx.be_patient();
+            }
+            (due, sent)
+        };
         let next = self.go_on(bh, rx, now, due);
         let mut more = came >= PASS || next == Time::ZERO;
 
@@ -201,7 +205,8 @@ impl Wire {
             pace.watch = watch.saturating_mul(2).min(WATCH_LAST);
         }
         if self.wanted.load(ordering::Relaxed) {
-            at = at.earlier_of(now.after(ROOM));
+            let patience = self.tx.lock(bh).patience;
+            at = at.earlier_of(now.after(patience));
         }
         self.set_timer_at(&mut self.tx.lock(bh), at);
     }
@@ -222,7 +227,7 @@ impl Wire {
     #[cold]
     pub(super) fn want_room(&self, tx: &mut Tx, now: Time) {
         self.wanted.store(true, ordering::Relaxed);
-        self.set_timer_at(tx, now.after(ROOM));
+        self.set_timer_at(tx, now.after(tx.patience));
     }
 
     /// Sets the timer, unless it fires earlier anyway.

@@ -13,7 +13,7 @@ use core::slice;
 use kernel::prelude::*;
 use kernel::sync::Arc;
 
-use crate::rxe::time::Time;
+use crate::rxe::time::{Nanos, Time};
 use crate::usb4::buffers::Pages;
 use crate::usb4::netdev::Netdev;
 use crate::usb4::rail::config::Times;
@@ -45,7 +45,14 @@ pub struct Tx {
     pub is_stopped: bool,
     /// When the timer fires.
     pub timer_at: Time,
+    /// How soon to look for room.
+    pub patience: Nanos,
 }
+
+/// How soon the transmit rings are looked at when somebody waits for room, and how seldom while
+/// they do not move.
+const LOOK_FIRST: Nanos = Nanos::from_micros(25);
+const LOOK_LAST: Nanos = Nanos::from_micros(800);
 
 impl Tx {
     pub fn new(pages: Arc<Pages>) -> Result<Self> {
@@ -57,11 +64,25 @@ impl Tx {
             netdev: None,
             is_stopped: false,
             timer_at: Time::NEVER,
+            patience: LOOK_FIRST,
         })
     }
 
     /// Frees what the rings have sent. Returns how many frames.
     pub fn reap(&mut self, now: Time) -> u32 {
+        let all = self.reap_all(now);
+        if all != 0 {
+            self.patience = LOOK_FIRST;
+        }
+        all
+    }
+
+    /// Nothing was sent since somebody began to wait.
+    pub fn be_patient(&mut self) {
+        self.patience = self.patience.saturating_mul(2).min(LOOK_LAST);
+    }
+
+    fn reap_all(&mut self, now: Time) -> u32 {
         let mut all = 0u32;
         for rail in RailId::all() {
             let sent = self.out.reap(rail);
@@ -280,6 +301,14 @@ impl Egress for Out {
     #[inline]
     fn post_payload(&mut self, rail: RailId, payload: Payload, len: usize, tag: Tag) {
         self.post(rail, payload.0, len, tag);
+    }
+
+    fn drop_buffer(&mut self, buffer: Buffer) {
+        self.put(buffer.index);
+    }
+
+    fn drop_payload(&mut self, payload: Payload) {
+        self.put(payload.0);
     }
 }
 

@@ -210,6 +210,25 @@ impl<E: Egress, L: DerefMut<Target = [Entry]>> Sender<E, L> {
         self.untold.learn_rail(id, grant, now, &self.times);
     }
 
+    /// Drops what waits for a rail: there is none any more, and what is sent again later must not
+    /// meet itself.
+    pub fn abandon<N: Notices>(&mut self, egress: &mut E, notices: &mut N) {
+        for open in [&mut self.rdma, &mut self.ethernet] {
+            if let Some(buffer) = open.buffer.take() {
+                egress.drop_buffer(buffer);
+            }
+            let payload = open.payload.iter().take(usize::from(open.frames));
+            for (memory, _) in payload.flatten() {
+                egress.drop_payload(*memory);
+            }
+            let tokens = open.tokens.get(..usize::from(open.packets));
+            for token in tokens.unwrap_or_default() {
+                notices.sent_lost(Some(*token));
+            }
+            open.clear();
+        }
+    }
+
     fn open(&mut self, class: Class) -> &mut Open<E::Buffer, E::Payload> {
         match class {
             Class::Rdma => &mut self.rdma,
