@@ -5,6 +5,7 @@
 //!
 //! ```text
 //!   rdma link add      --> newlink --> register: in the books, then known to the core     Up
+//!   a peer is new      --> add_automatic ----^
 //!   rdma link delete   --> dellink, then the core unregisters ---.                        Ending
 //!   network device gone --> notifier --> work unregisters -------+--> dealloc_driver      Ended
 //!   module exit        --> Links::close unregisters -------------'        |
@@ -388,6 +389,8 @@ fn allocate(device: &Arc<Device>, netdev: &Netdev) -> Result<*mut compat::ib_dev
     // module, which waits for the end of the device.
     unsafe {
         Object::set(ib, device.clone());
+        // The host router, or nothing. It outlives the network device, and that outlives us.
+        (*ib).__bindgen_anon_1.dev.parent = compat::usb4_rxe_netdev_parent(netdev.raw());
         // A small constant.
         (*ib).node_type = compat::RDMA_NODE_IB_CA as u8;
         (*ib).phys_port_cnt = 1;
@@ -501,6 +504,31 @@ fn add(name: &CStr, netdev: &Netdev, is_ours: bool) -> Result {
         pr_err!("rdma link add {name}: the network device has an RDMA device already\n");
     }
     added
+}
+
+/// Makes the device that comes without a command, unless there is one over this network device.
+/// Takes RTNL.
+///
+/// # Errors
+///
+/// What the core says.
+pub fn add_automatic(netdev: &Netdev) -> Result {
+    let mut name: Name = [0; NAME_BYTES];
+    // The core puts in the first number that is free.
+    for (place, byte) in name.iter_mut().zip(b"usb4_rxe%d") {
+        *place = *byte as ffi::c_char;
+    }
+    match links()?.register(&name, netdev) {
+        Err(error) if error == EEXIST => Ok(()),
+        registered => registered,
+    }
+}
+
+/// Waits until devices whose network device is gone are gone, too. Sleeps, takes RTNL.
+pub fn settle() {
+    if let Ok(links) = links() {
+        links.clean_up();
+    }
 }
 
 /// `rdma_link_ops.dellink`: the core unregisters the device next. It does not expect us to fail.
