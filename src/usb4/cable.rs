@@ -287,16 +287,18 @@ impl Cable {
     }
 
     fn tell_news(&self) {
-        let Some(news) = self.login.lock().news() else {
-            return;
-        };
-        if !compat::may_log() {
-            return;
-        }
-        let name = self.xdomain.name();
-        match news {
-            News::WeRefuse(refusal) => pr_err!("{name}: the peer is refused: {refusal}\n"),
-            News::TheyRefuse(refusal) => pr_err!("{name}: refused by the peer: {refusal}\n"),
+        loop {
+            let Some(news) = self.login.lock().news() else {
+                return;
+            };
+            if !compat::may_log() {
+                continue;
+            }
+            let name = self.xdomain.name();
+            match news {
+                News::WeRefuse(refusal) => pr_err!("{name}: the peer is refused: {refusal}\n"),
+                News::TheyRefuse(refusal) => pr_err!("{name}: refused by the peer: {refusal}\n"),
+            }
         }
     }
 

@@ -103,8 +103,10 @@ pub struct Login {
     failures: u32,
     /// Why no life can begin here, until `ask_at`.
     obstacle: Option<Refusal>,
-    news: Option<News>,
-    told: Option<News>,
+    /// What people are to be told: of our refusals, and of theirs.
+    news: [Option<News>; 2],
+    /// What they were told last.
+    told: [Option<News>; 2],
 }
 
 impl Login {
@@ -122,8 +124,8 @@ impl Login {
             rest_until: Time::ZERO,
             failures: 0,
             obstacle: None,
-            news: None,
-            told: None,
+            news: [None; 2],
+            told: [None; 2],
         }
     }
 
@@ -305,9 +307,9 @@ impl Login {
         Step::Ask(self.mine)
     }
 
-    /// What people have not been told yet.
+    /// What people have not been told yet; call it until there is no more.
     pub fn news(&mut self) -> Option<News> {
-        self.news.take()
+        self.news.iter_mut().find_map(Option::take)
     }
 
     fn is_agreed(&self, epoch: u8) -> bool {
@@ -325,8 +327,8 @@ impl Login {
                 });
                 self.since = now;
                 self.unanswered = 0;
-                self.told = None;
-                self.news = None;
+                self.told = [None; 2];
+                self.news = [None; 2];
                 Ok(())
             }
             Err(refusal) => {
@@ -359,9 +361,13 @@ impl Login {
     }
 
     fn say(&mut self, news: News) {
-        if self.told != Some(news) {
-            self.told = Some(news);
-            self.news = Some(news);
+        let place = match news {
+            News::WeRefuse(_) => 0,
+            News::TheyRefuse(_) => 1,
+        };
+        if self.told[place] != Some(news) {
+            self.told[place] = Some(news);
+            self.news[place] = Some(news);
         }
     }
 }
