@@ -27,6 +27,7 @@
 //! The list of peers, then RTNL. A peer's rails, then what [`super::cable`] says. Never the list under
 //! a peer's rails.
 
+use kernel::fmt;
 use kernel::prelude::*;
 use kernel::str::CStr;
 use kernel::sync::{global_lock, new_mutex, Arc, ArcBorrow, Mutex};
@@ -384,6 +385,31 @@ impl Peer {
         rail.undo();
     }
 
+    fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        {
+            let identity = self.identity.lock();
+            let rails = self.rails.lock();
+            let (name, speed) = (rails.name(), rails.speed());
+            f.write_fmt(fmt!("{name}: {speed} Gb/s\n"))?;
+            for router in &identity.routers {
+                writeln!(f, "  host router {router}")?;
+            }
+            for (id, rail) in rails.slots.iter().enumerate() {
+                if let Some(rail) = rail {
+                    write!(f, "  rail {id}: ")?;
+                    rail.show(f)?;
+                }
+            }
+        }
+        let mut shown = Ok(());
+        self.wire.counters.each(|name, value| {
+            if shown.is_ok() {
+                shown = writeln!(f, "  {name} {value}");
+            }
+        });
+        shown
+    }
+
     /// The wire says that rails died.
     fn bury(&self, dead: &[Option<Down>; MAX_RAILS]) {
         let mut rails = self.rails.lock();
@@ -427,6 +453,31 @@ impl Rail {
         }
         self.rings.stop();
         end.release_rx_hop(self.paths.rx_hop);
+    }
+
+    fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, speed, epoch) = (
+            self.cable.xdomain.name(),
+            self.speed,
+            self.life.agreement.epoch,
+        );
+        let agreed = &self.life.agreement;
+        let flow = match agreed.capabilities.contains(Capabilities::E2E) {
+            true => "e2e",
+            false => "no e2e",
+        };
+        let Paths {
+            tx_hop,
+            tx_ring,
+            rx_hop,
+            rx_ring,
+        } = self.paths;
+        let peer_ring = agreed.peer_rx_ring;
+        f.write_fmt(fmt!("cable {name}, {speed} Gb/s, life {epoch}, {flow}, "))?;
+        writeln!(
+            f,
+            "HopIDs out {tx_hop} in {rx_hop}, rings out {tx_ring} in {rx_ring}, peer's ring {peer_ring}"
+        )
     }
 
     fn reason(&self) -> &'static str {
@@ -501,6 +552,12 @@ impl WorkItem for Deaths {
             peer.bury(&dead);
         }
     }
+}
+
+/// Shows all peers, as [`super::status`] says.
+pub fn show(f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let peers = PEERS.lock();
+    peers.iter().try_for_each(|peer| peer.show(f))
 }
 
 /// A device is about to lose its driver, or to go: so must what hangs below it. Its cables are shut.
