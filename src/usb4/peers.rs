@@ -198,6 +198,20 @@ impl Rails {
         up.fold(0, |sum, rail| sum.saturating_add(rail.speed))
     }
 
+    /// A number that is not taken, if there is one.
+    fn free(&self) -> Trouble {
+        let mut numbers = RailId::all();
+        match numbers.find(|id| self.slots[id.index()].is_none()) {
+            Some(id) => Trouble::Taken(id),
+            None => Trouble::Refused(Refusal {
+                cause: Cause::Rails,
+                // A small constant.
+                ours: MAX_RAILS as u32,
+                theirs: 0,
+            }),
+        }
+    }
+
     /// Tells the network device what the rails are now.
     fn update(&self) {
         if let Some(ethernet) = &self.ethernet {
@@ -264,22 +278,21 @@ impl Peer {
     /// # Errors
     ///
     /// What failed; nothing is left of it.
-    pub fn bring_up(&self, cable: &Arc<Cable>, life: &Life) -> Result<RailId, Trouble> {
+    pub fn bring_up(&self, cable: &Arc<Cable>, life: &Life) -> Result<(), Trouble> {
         let mut rails = self.rails.lock();
         if rails.ethernet.is_none() {
             return Err(Trouble::Failed("a device for the peer", ENODEV));
         }
         self.meet(&mut rails, life.theirs.instance);
-        let id = RailId::all().find(|id| rails.slots[id.index()].is_none());
-        let Some(id) = id else {
-            // A small constant.
-            let (cause, ours, theirs) = (Cause::Rails, MAX_RAILS as u32, 0);
-            return Err(Trouble::Refused(Refusal {
-                cause,
-                ours,
-                theirs,
-            }));
-        };
+        let id = life.agreement.rail;
+        if rails.slots[id.index()].is_some() {
+            return Err(if id != life.mine.rail {
+                // The peer's other cable by that number is no more, and soon we shall see that, too.
+                Trouble::Failed("to take over the number of a rail", EBUSY)
+            } else {
+                rails.free()
+            });
+        }
         let rail = self.build(cable, life)?;
         // What was noted of an earlier rail of this number.
         self.deaths.forget(id);
@@ -302,7 +315,7 @@ impl Peer {
             let (rail, sum) = (id.get(), rails.speed());
             pr_info!("{name}: rail {rail} is up, cable {cable}, {speed} Gb/s; {sum} Gb/s in all\n");
         }
-        Ok(id)
+        Ok(())
     }
 
     /// Rails to another load of the peer's module are dead, and everything begins anew.
@@ -359,7 +372,8 @@ impl Peer {
     }
 
     /// Takes a rail down, if it still is this one.
-    pub fn take_down(&self, cable: &Arc<Cable>, id: RailId, life: &Life) {
+    pub fn take_down(&self, cable: &Arc<Cable>, life: &Life) {
+        let id = life.agreement.rail;
         let mut rails = self.rails.lock();
         let slot = &mut rails.slots[id.index()];
         let is_this = |rail: &Rail| Arc::ptr_eq(&rail.cable, cable) && rail.life == *life;

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use usb4_rxe::rxe::time::{Nanos, Time};
 use usb4_rxe::usb4::rail::frame::header::VERSION;
 use usb4_rxe::usb4::rail::frame::hello::{Capabilities, Hello, Message, Refusal};
+use usb4_rxe::usb4::rail::id::RailId;
 use usb4_rxe::usb4::rail::login::{Life, Login, News, Step};
 
 use crate::rng::Rng;
@@ -32,6 +33,7 @@ pub fn hello(instance: u64) -> Hello {
         rx_ring: 511,
         tx_ring: 511,
         hop: 8,
+        rail: RailId::new((instance % 8) as u8).unwrap(),
     }
 }
 
@@ -262,7 +264,10 @@ impl World {
     pub fn is_joined(&self) -> bool {
         match (&self.ends[0].rail, &self.ends[1].rail) {
             (Some(a), Some(b)) => {
-                a.agreement.epoch == b.agreement.epoch && a.mine == b.theirs && a.theirs == b.mine
+                a.agreement.epoch == b.agreement.epoch
+                    && a.agreement.rail == b.agreement.rail
+                    && a.mine == b.theirs
+                    && a.theirs == b.mine
             }
             _ => false,
         }

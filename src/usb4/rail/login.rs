@@ -24,6 +24,7 @@
 //! time keeps this end busy.
 
 use super::frame::hello::{Agreement, Cause, Hello, Message, Refusal};
+use super::id::RailId;
 use crate::rxe::time::{Nanos, Time};
 
 /// The wait for another Login after the first one that was not answered; doubles each time.
@@ -305,6 +306,18 @@ impl Login {
         }
         self.obstacle = None;
         Step::Ask(self.mine)
+    }
+
+    /// Calls the rail by another number, from the next life on.
+    pub fn renumber(&mut self, rail: RailId) {
+        if self.agreed.is_none() {
+            self.mine.rail = rail;
+        }
+    }
+
+    /// The number we would call the rail.
+    pub fn number(&self) -> RailId {
+        self.mine.rail
     }
 
     /// What people have not been told yet; call it until there is no more.
