@@ -27,3 +27,9 @@ usb4_up() {
 
 # usb4_says TEXT: the kernel log has such a line of ours.
 usb4_says() { dmesg | grep -q -- "usb4_rxe: .*$1" || fail "the kernel log does not say '$1'"; }
+
+# usb4_peers: what the module says of its peers and rails.
+usb4_peers() {
+	mountpoint -q /sys/kernel/debug || mount -t debugfs debugfs /sys/kernel/debug
+	cat /sys/kernel/debug/usb4_rxe/peers
+}
