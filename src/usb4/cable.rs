@@ -70,8 +70,8 @@ pub struct Cable {
 struct Carried {
     /// Whose rail the present life is.
     peer: Option<Arc<Peer>>,
-    /// The peer of the last one: an RDMA device that an administrator deletes stays deleted until
-    /// the cable is plugged in again.
+    /// It is not the first one: an RDMA device that an administrator deletes stays deleted until the
+    /// cable is plugged in again.
     is_known: bool,
     /// The last failure that was logged.
     complaint: Option<Error>,
@@ -282,8 +282,8 @@ impl Cable {
         let peer = peers::find(&self.xdomain, life)?;
         peer.bring_up(self, life)?;
         carried.complaint = None;
-        if !carried.is_known {
-            carried.is_known = true;
+        let is_plugged_in = !core::mem::replace(&mut carried.is_known, true);
+        if peer.is_new() || is_plugged_in {
             peer.add_device();
         }
         carried.peer = Some(peer);

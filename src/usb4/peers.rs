@@ -30,6 +30,7 @@
 use kernel::fmt;
 use kernel::prelude::*;
 use kernel::str::CStr;
+use kernel::sync::atomic::{ordering, Atomic};
 use kernel::sync::{global_lock, new_mutex, Arc, ArcBorrow, Mutex};
 use kernel::time::{delay::fsleep, Delta};
 use kernel::workqueue::{impl_has_work, new_work, Queue, Work, WorkItem};
@@ -64,6 +65,8 @@ const GOODBYE_MS: i64 = 5;
 pub struct Peer {
     wire: Arc<Wire>,
     deaths: Arc<Deaths>,
+    /// It never had an RDMA device.
+    is_new: Atomic<bool>,
     /// The parent of both devices. It stays until `parent_gone`.
     parent: *mut compat::device,
     #[pin]
@@ -239,6 +242,7 @@ impl Peer {
             pin_init!(Self {
                 wire,
                 deaths,
+                is_new: Atomic::new(true),
                 parent,
                 identity <- new_mutex!(identity, "usb4_rxe identity"),
                 rails <- new_mutex!(rails, "usb4_rxe rails"),
@@ -260,6 +264,11 @@ impl Peer {
                 Err(error)
             }
         }
+    }
+
+    /// Whether this is the first time that somebody asks.
+    pub fn is_new(&self) -> bool {
+        self.is_new.xchg(false, ordering::Relaxed)
     }
 
     /// Makes the RDMA device, unless there is one. Takes RTNL.
