@@ -16,6 +16,7 @@ use kernel::error::to_result;
 use kernel::ffi;
 use kernel::prelude::*;
 use kernel::str::CStrExt;
+use kernel::sync::atomic::{ordering, Atomic};
 use kernel::sync::{Arc, ArcBorrow};
 use kernel::types::Opaque;
 
@@ -50,7 +51,7 @@ static ETHTOOL_OPS: Shared<compat::ethtool_ops> = Shared(compat::ethtool_ops {
 /// # Safety
 ///
 /// As the core calls it.
-unsafe extern "C" fn setup(device: *mut compat::net_device) {
+pub unsafe extern "C" fn setup(device: *mut compat::net_device) {
     // SAFETY: The core hands in a new device; the tables are statics, and devices with them are gone
     // before the module is: see `LinkType`.
     unsafe {
@@ -64,12 +65,16 @@ unsafe extern "C" fn setup(device: *mut compat::net_device) {
 ///
 /// As the core calls it.
 unsafe extern "C" fn get_link_ksettings(
-    _device: *mut compat::net_device,
+    device: *mut compat::net_device,
     settings: *mut compat::ethtool_link_ksettings,
 ) -> ffi::c_int {
     // SAFETY: The core hands in zeroed settings to fill.
     let base = unsafe { &mut (*settings).base };
-    base.speed = SPEED;
+    // SAFETY: The core hands in a device of ours.
+    base.speed = match unsafe { speed(device) }.load(ordering::Relaxed) {
+        0 => SPEED,
+        sum => sum,
+    };
     // Constants of one byte.
     base.duplex = compat::DUPLEX_FULL as u8;
     base.port = compat::PORT_OTHER as u8;
@@ -110,8 +115,38 @@ pub unsafe fn is_ours(device: *mut compat::net_device) -> bool {
 ///
 /// `device` is one of ours, and held.
 pub unsafe fn private(device: *mut compat::net_device) -> *mut *const Wire {
-    // SAFETY: The private part of our devices is one pointer.
-    unsafe { compat::netdev_priv(device) }.cast()
+    // SAFETY: As our caller promises.
+    unsafe { &raw mut (*compat::netdev_priv(device).cast::<Private>()).wire }
+}
+
+/// What a device of ours has for itself; zeroed when it is made.
+#[repr(C)]
+struct Private {
+    /// See [`private`].
+    wire: *const Wire,
+    /// The sum of the rails, in Mbit/s; 0 if there never were any.
+    speed: Atomic<u32>,
+}
+
+/// Bytes of the private part.
+pub const PRIVATE_SIZE: usize = size_of::<Private>();
+
+/// # Safety
+///
+/// `device` is one of ours, and held during `'a`.
+unsafe fn speed<'a>(device: *mut compat::net_device) -> &'a Atomic<u32> {
+    // SAFETY: As our caller promises.
+    unsafe { &(*compat::netdev_priv(device).cast::<Private>()).speed }
+}
+
+/// Sets the speed, in Mbit/s.
+///
+/// # Safety
+///
+/// `device` is one of ours, and held.
+pub unsafe fn set_speed(device: *mut compat::net_device, mbps: u32) {
+    // SAFETY: As our caller promises.
+    unsafe { speed(device) }.store(mbps, ordering::Relaxed);
 }
 
 /// A reference to a network device.
@@ -248,7 +283,7 @@ impl LinkType {
         let ops = KBox::new(
             Opaque::new(compat::rtnl_link_ops {
                 kind: c"usb4eth".as_char_ptr(),
-                priv_size: size_of::<*const Wire>(),
+                priv_size: PRIVATE_SIZE,
                 setup: Some(setup),
                 ..pin_init::zeroed()
             }),
