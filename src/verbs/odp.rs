@@ -22,7 +22,7 @@ use core::ptr::{null_mut, NonNull};
 use kernel::error::{from_err_ptr, to_result};
 use kernel::prelude::*;
 use kernel::sync::{new_mutex, Arc, Mutex};
-use kernel::workqueue::{impl_has_work, new_work, Queue, Work, WorkItem};
+use kernel::workqueue::{self, impl_has_work, new_work, Work, WorkItem};
 
 use super::lock::{new_bh_lock, Bh, BhLock};
 use super::pages::Span;
@@ -295,10 +295,9 @@ impl Umem {
 
 impl Shared {
     fn start_work(self: &Arc<Self>) {
-        // SAFETY: The kernel's queues are always there.
-        let queue = unsafe { Queue::from_raw(compat::system_dfl_wq.cast()) };
-        // Enqueued twice is enqueued once.
-        let _ = queue.enqueue(self.clone());
+        // A packet waits, and the process it is for may be busy polling for it on this CPU. Enqueued
+        // twice is enqueued once.
+        let _ = workqueue::system_highpri().enqueue(self.clone());
     }
 
     /// Learns which pages are there, to spare the first accesses the wait.
