@@ -255,7 +255,7 @@ impl Cq {
         }
         let mut entry = [0; WC_BYTES];
         for to in 0..count {
-            queue.read(produced.wrapping_sub(count).wrapping_add(to), &mut entry);
+            queue.read(produced.wrapping_sub(count).wrapping_add(to), 0, &mut entry);
             new.write(to, &entry);
         }
         new.publish_producer(count);
