@@ -132,9 +132,8 @@ impl OnDemand {
         pages.extend_with(count, Page::ABSENT, GFP_KERNEL)?;
 
         // SAFETY: The device is valid; the notifier's table is a static.
-        let umem = unsafe {
-            compat::usb4_rxe_odp_get(device, addr as _, size, access, &raw const NOTIFIER.0)
-        };
+        let umem =
+            unsafe { compat::usb4_rxe_odp_get(device, addr, size, access, &raw const NOTIFIER.0) };
         // INVARIANT: Just made. Released below if `this` cannot be made: its drop does it then.
         let umem = NonNull::new(from_err_ptr(umem)?).ok_or(ENOMEM)?;
         let known = Pages {

@@ -51,7 +51,7 @@ impl Timer {
                     compat::hrtimer_setup(
                         place,
                         Some(fired),
-                        compat::CLOCK_MONOTONIC as _,
+                        compat::CLOCK_MONOTONIC as compat::clockid_t,
                         compat::hrtimer_mode_HRTIMER_MODE_ABS_SOFT,
                     );
                 }
@@ -92,6 +92,9 @@ impl PinnedDrop for Timer {
     }
 }
 
+/// # Safety
+///
+/// As the kernel calls it: `timer` was set up by [`Timer::new`].
 unsafe extern "C" fn fired(timer: *mut compat::hrtimer) -> compat::hrtimer_restart {
     // SAFETY: `timer` was set up by `Timer::new`, whose caller promised that it is the `timer` of a
     // `Qp` in an `Arc`. `Timer` begins with the hrtimer (checked below). The callback runs only
