@@ -23,6 +23,7 @@ pub mod cq;
 pub mod deliver;
 pub mod device;
 pub mod env;
+pub mod ethtool;
 pub mod kernel_wr;
 pub mod keys;
 pub mod limits;
