@@ -30,7 +30,7 @@ export rdma_module rdma_dev
 ways=4
 [ "$LAB_RDMA" = rxe ] || ways=5
 
-for round in $(seq "${1-20}"); do
+for round in $(seq "${1-$(rounds 20)}"); do
 	start=$SECONDS
 	rdma_load
 	ip link show "$rdma_net" >/dev/null 2>&1 || rdma_net_up
