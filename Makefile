@@ -34,7 +34,7 @@ test-lab: lab module ## Scenarios in guests (needs the lab)
 	@tests/lab/test
 
 .PHONY: test-long
-test-long: lab module ## All scenarios in guests, with those that take minutes each (1 to 2 hours)
+test-long: lab module ## The scenarios in guests, with more rounds of those that count
 	@tests/lab/probe-module/build
 	@tests/verbs/build
 	@tests/hostile/build

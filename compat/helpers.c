@@ -39,6 +39,10 @@
 #include <rdma/restrack.h>
 #include <rdma/uverbs_ioctl.h>
 
+#ifdef CONFIG_HIGHMEM
+#error "memory of users is reached at its kernel address, which not all memory has with CONFIG_HIGHMEM"
+#endif
+
 /* Contexts and locks */
 
 void rust_helper_local_bh_disable(void)

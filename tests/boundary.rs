@@ -107,6 +107,63 @@ fn the_root_forbids_unsafe_code() {
     assert!(lib.contains("#![forbid(unsafe_code)]"));
 }
 
+/// Files with unsafe code in them, from the root of the checkout.
+fn files_with_unsafe_code(root: &Path) -> Vec<String> {
+    let mut files = Vec::new();
+    for directory in ["src", "compat"] {
+        rust_files(&root.join(directory), &mut files);
+    }
+    let is_unsafe = |path: &PathBuf| {
+        let text = fs::read_to_string(path).expect("file is readable");
+        text.lines().any(has_unsafe_code)
+    };
+    let mut names: Vec<String> = files
+        .iter()
+        .filter(|path| is_unsafe(path))
+        .map(|path| {
+            let name = path.strip_prefix(root).expect("below the root");
+            name.to_string_lossy().into_owned()
+        })
+        .collect();
+    names.sort();
+    names
+}
+
+fn has_unsafe_code(line: &str) -> bool {
+    let code = line.split("//").next().unwrap_or_default();
+    code.split(|c: char| !c.is_alphanumeric() && c != '_')
+        .any(|word| word == "unsafe")
+}
+
+#[test]
+fn every_unsafe_island_is_on_its_page() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = fs::read_to_string(root.join("docs/unsafe.md")).expect("the page is there");
+    let mut listed: Vec<String> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once('`'))
+        .map(|(name, _)| name.to_owned())
+        .collect();
+    listed.sort();
+    let found = files_with_unsafe_code(root);
+    assert!(found.len() > 20, "the sources are found");
+    assert_eq!(listed, found, "left: docs/unsafe.md; right: the sources");
+}
+
+#[test]
+fn unsafe_code_is_found_and_the_word_alone_is_not() {
+    for line in ["unsafe impl Send for X {}", "    let x = unsafe { *p };"] {
+        assert!(has_unsafe_code(line), "{line}");
+    }
+    for line in [
+        "// unsafe",
+        "#![forbid(unsafe_code)]",
+        "let x = 1; // unsafe",
+    ] {
+        assert!(!has_unsafe_code(line), "{line}");
+    }
+}
+
 #[test]
 fn the_check_finds_what_it_looks_for() {
     for (line, word) in [

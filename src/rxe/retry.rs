@@ -14,6 +14,10 @@
 //! Both budgets are full again after every progress. An RNR retry count of 7 means for ever; a
 //! retry count of 7 means seven (upstream takes that for ever too: see
 //! `docs/decisions/0011-retry-count-is-finite.md`).
+//!
+//! While this side itself waits for memory (on-demand paging), the wait for an answer stands still:
+//! what the peer is asked for may not be sent yet, and what it answered may lie here unread. It
+//! begins anew when the memory is there.
 
 use super::time::{AckTimeout, RnrTimer, Time};
 
@@ -60,6 +64,10 @@ pub struct Retry {
     retries_left: u8,
     rnr_retries_left: u8,
     wait: Wait,
+    /// A packet of the peer waits here for memory, and others behind it.
+    packet_waits: bool,
+    /// What is to be sent waits for memory.
+    request_waits: bool,
 }
 
 impl Retry {
@@ -72,6 +80,8 @@ impl Retry {
             retries_left: retries,
             rnr_retries_left: rnr_retries,
             wait: Wait::Idle,
+            packet_waits: false,
+            request_waits: false,
         }
     }
 
@@ -86,8 +96,38 @@ impl Retry {
     /// When to call [`Self::expire`].
     pub const fn deadline(&self) -> Option<Time> {
         match self.wait {
-            Wait::Idle => None,
-            Wait::Answer(at) | Wait::NotReady(at) => Some(at),
+            Wait::Answer(at) if !self.stands_still() => Some(at),
+            Wait::NotReady(at) => Some(at),
+            Wait::Idle | Wait::Answer(_) => None,
+        }
+    }
+
+    const fn stands_still(&self) -> bool {
+        self.packet_waits || self.request_waits
+    }
+
+    /// Whether a packet of the peer waits here for memory.
+    #[inline]
+    pub fn packet_waits(&mut self, now: Time, waits: bool) {
+        if self.packet_waits != waits {
+            self.packet_waits = waits;
+            self.go_on(now);
+        }
+    }
+
+    /// Whether what is to be sent waits for memory.
+    #[inline]
+    pub fn request_waits(&mut self, now: Time, waits: bool) {
+        if self.request_waits != waits {
+            self.request_waits = waits;
+            self.go_on(now);
+        }
+    }
+
+    /// The memory is there: the peer has all the time it always has.
+    fn go_on(&mut self, now: Time) {
+        if matches!(self.wait, Wait::Answer(_)) && !self.stands_still() {
+            self.wait_for_answer(now);
         }
     }
 
@@ -137,7 +177,7 @@ impl Retry {
     /// Looks at the clock.
     pub fn expire(&mut self, now: Time) -> Option<Expired> {
         match self.wait {
-            Wait::Answer(at) if at <= now => {
+            Wait::Answer(at) if at <= now && !self.stands_still() => {
                 self.wait = Wait::Idle;
                 Some(Expired::NoAnswer)
             }
@@ -208,6 +248,30 @@ mod tests {
         }
         assert_eq!(retry.deadline(), Some(Time::ZERO.after(Nanos(10_000))));
         assert!(retry.is_not_ready());
+        assert_eq!(retry.expire(Time(10_000)), Some(Expired::PeerMayBeReady));
+    }
+
+    #[test]
+    fn while_memory_is_waited_for_no_answer_is_missed() {
+        let mut retry = Retry::new(timeout(1), 0, 0);
+        retry.sent(Time(0));
+        retry.packet_waits(Time(100), true);
+        retry.request_waits(Time(200), true);
+        assert_eq!(retry.deadline(), None);
+        assert_eq!(retry.expire(Time(1_000_000)), None);
+        retry.packet_waits(Time(1_000_000), false);
+        assert_eq!(retry.deadline(), None, "the other still waits");
+        retry.request_waits(Time(2_000_000), false);
+        assert_eq!(retry.deadline(), Some(Time(2_000_000 + 8192)));
+        assert_eq!(retry.expire(Time(2_008_192)), Some(Expired::NoAnswer));
+        // The peer's delay is its own affair.
+        assert_eq!(
+            retry.charge_rnr(Time(0), RnrTimer::from_bits(1)),
+            Err(Exhausted)
+        );
+        let mut retry = Retry::new(timeout(1), 0, 1);
+        assert_eq!(retry.charge_rnr(Time(0), RnrTimer::from_bits(1)), Ok(()));
+        retry.packet_waits(Time(1), true);
         assert_eq!(retry.expire(Time(10_000)), Some(Expired::PeerMayBeReady));
     }
 

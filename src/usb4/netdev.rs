@@ -22,7 +22,7 @@ use kernel::types::Opaque;
 
 use super::wire::Wire;
 use super::xmit::start_xmit;
-use crate::verbs::Shared;
+use crate::verbs::{ethtool, Shared};
 
 /// Largest Ethernet payload, and what we begin with: room for a path MTU of 4096.
 const MAX_MTU: u32 = 9000;
@@ -43,6 +43,9 @@ static ETHTOOL_OPS: Shared<compat::ethtool_ops> = Shared(compat::ethtool_ops {
     get_link_ksettings: Some(get_link_ksettings),
     get_drvinfo: Some(get_drvinfo),
     get_ts_info: Some(compat::ethtool_op_get_ts_info),
+    get_sset_count: Some(ethtool::get_sset_count),
+    get_strings: Some(ethtool::get_strings),
+    get_ethtool_stats: Some(ethtool::get_ethtool_stats),
     ..pin_init::zeroed()
 });
 

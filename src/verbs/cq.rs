@@ -255,7 +255,7 @@ impl Cq {
         }
         let mut entry = [0; WC_BYTES];
         for to in 0..count {
-            queue.read(produced.wrapping_sub(count).wrapping_add(to), &mut entry);
+            queue.read(produced.wrapping_sub(count).wrapping_add(to), 0, &mut entry);
             new.write(to, &entry);
         }
         new.publish_producer(count);
@@ -264,7 +264,7 @@ impl Cq {
         let capacity = state.ring.capacity();
         // SAFETY: We are called by `resize_user_cq`, so the core's object is there; under the lock,
         // so that the number is that of the ring.
-        unsafe { (*self.ib).cqe = capacity as _ };
+        unsafe { (*self.ib).cqe = capacity as i32 };
         Ok(old)
     }
 }
@@ -299,7 +299,7 @@ unsafe fn create(
     if attr.flags != 0 {
         return Err(unsupported());
     }
-    let cqe = u32::try_from(attr.cqe).map_err(|_| EINVAL)?;
+    let cqe = attr.cqe;
     if cqe > limits::CQE {
         return Err(EINVAL);
     }
@@ -330,7 +330,7 @@ unsafe fn create(
     )?;
     // SAFETY: `ib` is new and of our size; `destroy_cq` takes back what is set here.
     unsafe {
-        (*ib).cqe = capacity as _;
+        (*ib).cqe = capacity as i32;
         Object::set(ib, cq);
     }
     Ok(())
@@ -418,15 +418,15 @@ fn kernel_wc(entry: &Entry) -> compat::ib_wc {
     let wc = &entry.wc;
     compat::ib_wc {
         __bindgen_anon_1: compat::ib_wc__bindgen_ty_1 { wr_id: wc.wr_id },
-        status: wc.status as _,
-        opcode: wc.opcode as _,
+        status: wc.status,
+        opcode: wc.opcode,
         byte_len: wc.byte_len,
         qp: entry.qp,
         ex: compat::ib_wc__bindgen_ty_2 {
             imm_data: u32::from_ne_bytes(wc.ex),
         },
         src_qp: wc.src_qp,
-        wc_flags: wc.flags as _,
+        wc_flags: wc.flags as i32,
         port_num: wc.port.into(),
         network_hdr_type: wc.network,
         ..pin_init::zeroed()

@@ -604,6 +604,14 @@ fn pass_on(links: &Arc<Links>, netdev: &Netdev, event: ffi::c_ulong) {
     }
 }
 
+/// The device over a network device, if there is one.
+pub fn device_over(netdev: *mut compat::net_device) -> Option<Arc<Device>> {
+    let links = links().ok()?;
+    let list = links.list.lock();
+    let link = list.iter().find(|link| link.device.is_over(netdev))?;
+    Some(link.device.clone())
+}
+
 /// Everything by which the rest of the kernel reaches us.
 pub struct Subsystem {
     links: Arc<Links>,

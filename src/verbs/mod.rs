@@ -23,6 +23,7 @@ pub mod cq;
 pub mod deliver;
 pub mod device;
 pub mod env;
+pub mod ethtool;
 pub mod gids;
 pub mod inbound;
 pub mod kernel_wr;

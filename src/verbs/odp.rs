@@ -22,7 +22,7 @@ use core::ptr::{null_mut, NonNull};
 use kernel::error::{from_err_ptr, to_result};
 use kernel::prelude::*;
 use kernel::sync::{new_mutex, Arc, Mutex};
-use kernel::workqueue::{impl_has_work, new_work, Queue, Work, WorkItem};
+use kernel::workqueue::{self, impl_has_work, new_work, Work, WorkItem};
 
 use super::lock::{new_bh_lock, Bh, BhLock};
 use super::pages::Span;
@@ -132,9 +132,8 @@ impl OnDemand {
         pages.extend_with(count, Page::ABSENT, GFP_KERNEL)?;
 
         // SAFETY: The device is valid; the notifier's table is a static.
-        let umem = unsafe {
-            compat::usb4_rxe_odp_get(device, addr as _, size, access, &raw const NOTIFIER.0)
-        };
+        let umem =
+            unsafe { compat::usb4_rxe_odp_get(device, addr, size, access, &raw const NOTIFIER.0) };
         // INVARIANT: Just made. Released below if `this` cannot be made: its drop does it then.
         let umem = NonNull::new(from_err_ptr(umem)?).ok_or(ENOMEM)?;
         let known = Pages {
@@ -295,10 +294,9 @@ impl Umem {
 
 impl Shared {
     fn start_work(self: &Arc<Self>) {
-        // SAFETY: The kernel's queues are always there.
-        let queue = unsafe { Queue::from_raw(compat::system_dfl_wq.cast()) };
-        // Enqueued twice is enqueued once.
-        let _ = queue.enqueue(self.clone());
+        // A packet waits, and the process it is for may be busy polling for it on this CPU. Enqueued
+        // twice is enqueued once.
+        let _ = workqueue::system_highpri().enqueue(self.clone());
     }
 
     /// Learns which pages are there, to spare the first accesses the wait.

@@ -228,19 +228,20 @@ impl Queue {
         unsafe { self.memory.base().add(QUEUE_DATA_AT + offset) }.cast()
     }
 
-    /// Copies the front of an entry, each byte once.
+    /// Copies a part of an entry, each byte once; it begins at a whole word.
     #[inline]
-    pub fn read(&self, position: u32, into: &mut [u8]) {
+    pub fn read(&self, position: u32, start: usize, into: &mut [u8]) {
         let slot = self.slot(position);
-        let len = into.len().min(self.element());
+        let skip = start / WORD;
+        let len = into.len().min(self.element().saturating_sub(start));
         for (i, chunk) in into
             .get_mut(..len)
             .unwrap_or_default()
             .chunks_mut(WORD)
             .enumerate()
         {
-            // SAFETY: The slot has whole words, and at least as many as are asked for.
-            let word = unsafe { slot.add(i).read_volatile() };
+            // SAFETY: The slot has whole words, `start + len` bytes of them at least.
+            let word = unsafe { slot.add(skip).add(i).read_volatile() };
             if let Some(bytes) = word.to_ne_bytes().get(..chunk.len()) {
                 chunk.copy_from_slice(bytes);
             }

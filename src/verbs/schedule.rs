@@ -28,6 +28,8 @@ pub struct Schedule {
     lists: IrqLock<Lists>,
     /// Whether anybody waits, readable without the lock.
     someone_waits: Atomic<bool>,
+    /// Whether anybody is ready, readable without the lock.
+    someone_is_ready: Atomic<bool>,
 }
 
 #[pin_data]
@@ -45,6 +47,7 @@ impl Schedule {
                 "usb4_rxe schedule"
             ),
             someone_waits: Atomic::new(false),
+            someone_is_ready: Atomic::new(false),
         })
     }
 
@@ -52,7 +55,9 @@ impl Schedule {
     pub fn ready(&self, qp: ArcBorrow<'_, Qp>) {
         // Listed already: it will run, and sees what is new.
         if let Ok(entry) = ListArc::try_from_arc(Arc::from(qp)) {
-            self.lists.lock().ready.push_back(entry);
+            let mut lists = self.lists.lock();
+            lists.ready.push_back(entry);
+            self.someone_is_ready.store(true, ordering::Release);
         }
     }
 
@@ -74,18 +79,25 @@ impl Schedule {
         self.someone_waits.store(false, ordering::Relaxed);
         let Lists { ready, waiting } = &mut *lists;
         ready.push_all_back(waiting);
+        self.someone_is_ready.store(true, ordering::Release);
         true
     }
 
     /// The next one whose turn it is.
     pub fn next(&self) -> Option<Arc<Qp>> {
         // From here on it may be listed again, while it runs.
-        let entry = self.lists.lock().ready.pop_front()?;
-        Some(entry.into_arc())
+        let mut lists = self.lists.lock();
+        let entry = lists.ready.pop_front();
+        if lists.ready.is_empty() {
+            self.someone_is_ready.store(false, ordering::Relaxed);
+        }
+        Some(entry?.into_arc())
     }
 
-    /// Whether someone is ready.
+    /// Whether someone is ready. Who has made someone ready asks this afterwards, so that one of
+    /// those who race sees it.
+    #[inline]
     pub fn is_due(&self) -> bool {
-        !self.lists.lock().ready.is_empty()
+        self.someone_is_ready.load(ordering::Acquire)
     }
 }

@@ -104,11 +104,13 @@ impl State {
     fn take(&mut self, max_sge: u32, room: &mut [Sge]) -> Option<Result<RecvWr, BadWr>> {
         while let Some(part) = self.parts.first_mut() {
             if part.left() != 0 {
-                part.ring.read(part.taken, &mut self.copy);
+                let entry = user_abi::copy_recv(&mut self.copy, |at, into| {
+                    part.ring.read(part.taken, at, into);
+                });
                 part.taken = part.taken.wrapping_add(1);
                 // Its entry is free at once: we have a copy.
                 part.ring.publish_consumer(part.taken);
-                return Some(user_abi::decode_recv(&self.copy, max_sge, room));
+                return Some(user_abi::decode_recv(entry, max_sge, room));
             }
             // The newest ring stays, however empty.
             part.end?;

@@ -16,7 +16,8 @@ use super::lock::Bh;
 use super::Shared;
 use crate::rxe::events::{Counter, Event};
 
-const COUNTERS: usize = Counter::ALL.len();
+/// How many there are.
+pub const COUNTERS: usize = Counter::ALL.len();
 
 /// The counters of one CPU, in cache lines of their own.
 #[repr(align(64))]
@@ -68,6 +69,11 @@ impl Counters {
         }
     }
 
+    /// What all counters have come to, in the order of [`Counter::ALL`].
+    pub fn sums(&self) -> impl Iterator<Item = u64> + '_ {
+        Counter::ALL.iter().map(|(counter, _)| self.sum(*counter))
+    }
+
     /// What a counter has come to.
     pub fn sum(&self, counter: Counter) -> u64 {
         self.slots.iter().fold(0, |sum: u64, slot| {
@@ -77,22 +83,37 @@ impl Counters {
     }
 }
 
-/// The counters as the core describes them, in the order of [`Counter::ALL`].
-macro_rules! descriptions {
-    ($($name:literal)*) => {
-        [$(compat::rdma_stat_desc {
-            name: as_char_ptr_in_const_context($name),
-            ..pin_init::zeroed()
-        }),*]
-    };
-}
+/// The names, in the order of [`Counter::ALL`].
+pub const NAMES: [&CStr; COUNTERS] = [
+    c"sent_pkts",
+    c"rcvd_pkts",
+    c"duplicate_request",
+    c"out_of_seq_request",
+    c"rcvd_rnr_err",
+    c"send_rnr_err",
+    c"rcvd_seq_err",
+    c"ack_deferred",
+    c"retry_exceeded_err",
+    c"retry_rnr_exceeded_err",
+    c"completer_retry_err",
+    c"send_err",
+    c"link_downed",
+    c"rdma_sends",
+    c"rdma_recvs",
+    c"sent_bytes",
+    c"rcvd_bytes",
+];
 
-static DESCRIPTIONS: Shared<[compat::rdma_stat_desc; COUNTERS]> = Shared(descriptions! {
-    c"sent_pkts" c"rcvd_pkts" c"duplicate_request" c"out_of_seq_request" c"rcvd_rnr_err"
-    c"send_rnr_err" c"rcvd_seq_err" c"ack_deferred" c"retry_exceeded_err"
-    c"retry_rnr_exceeded_err" c"completer_retry_err" c"send_err" c"link_downed" c"rdma_sends"
-    c"rdma_recvs" c"sent_bytes" c"rcvd_bytes"
-});
+/// The counters as the core describes them.
+static DESCRIPTIONS: Shared<[compat::rdma_stat_desc; COUNTERS]> = {
+    let mut all = [const { pin_init::zeroed::<compat::rdma_stat_desc>() }; COUNTERS];
+    let mut at = 0;
+    while at < COUNTERS {
+        all[at].name = as_char_ptr_in_const_context(NAMES[at]);
+        at += 1;
+    }
+    Shared(all)
+};
 
 // A counter's number is its place in `Counter::ALL`.
 const _: () = {
@@ -139,12 +160,12 @@ pub unsafe extern "C" fn get_hw_stats(
     }
     // SAFETY: The device is ours.
     let device = unsafe { Device::from_ib(ib) };
-    for (at, (counter, _)) in Counter::ALL.iter().enumerate() {
+    for (at, sum) in device.counters.sums().enumerate() {
         // SAFETY: `stats` comes from `alloc_hw_port_stats`, so it has `COUNTERS` values behind it;
         // the core lets nobody else write them meanwhile.
         unsafe {
             let values = (&raw mut (*stats).value).cast::<u64>();
-            ptr::write(values.add(at), device.counters.sum(*counter));
+            ptr::write(values.add(at), sum);
         }
     }
     // A small constant.

@@ -64,7 +64,7 @@ impl<T: HasTimer> Timer<T> {
                     compat::hrtimer_setup(
                         place,
                         Some(fired::<T>),
-                        compat::CLOCK_MONOTONIC as _,
+                        compat::CLOCK_MONOTONIC as compat::clockid_t,
                         compat::hrtimer_mode_HRTIMER_MODE_ABS_SOFT,
                     );
                 }
@@ -106,6 +106,9 @@ impl<T: HasTimer> PinnedDrop for Timer<T> {
     }
 }
 
+/// # Safety
+///
+/// As the kernel calls it: `timer` was set up by [`Timer::new`].
 unsafe extern "C" fn fired<T: HasTimer>(timer: *mut compat::hrtimer) -> compat::hrtimer_restart {
     // SAFETY: `timer` was set up by `Timer::new`, whose caller promised that it lies at `OFFSET` of a
     // `T` in an `Arc`, and a `Timer` is its hrtimer. The callback runs only while the timer is not

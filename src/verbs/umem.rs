@@ -135,7 +135,7 @@ impl Umem {
         let len = usize::try_from(len).map_err(|_| EINVAL)?;
         let access = i32::try_from(access).map_err(|_| EINVAL)?;
         // SAFETY: The device is valid; start and length are the core's to check.
-        let umem = unsafe { compat::ib_umem_get_va(device, start as _, len, access) };
+        let umem = unsafe { compat::ib_umem_get_va(device, start, len, access) };
         let umem = NonNull::new(from_err_ptr(umem)?).ok_or(ENOMEM)?;
         // INVARIANT: Just made.
         Ok(Self(umem))

@@ -22,6 +22,7 @@ mod directed;
 mod grid;
 mod link;
 mod oracle;
+mod paging;
 mod recovery;
 mod rng;
 mod scenario;

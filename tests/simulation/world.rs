@@ -65,6 +65,8 @@ pub enum Happening {
     Receive(usize, usize, PostedReceive),
     /// The user moves a queue pair to state ERR.
     Fail(usize, usize),
+    /// All memory of a host is missing from now on, or there again.
+    Absent(usize, bool),
 }
 
 struct Event {
@@ -210,7 +212,7 @@ impl World {
             Happening::Send(..) | Happening::Receive(..) | Happening::Fail(..) => {
                 self.planned += 1;
             }
-            Happening::Run(..) | Happening::Timer(..) => {}
+            Happening::Run(..) | Happening::Timer(..) | Happening::Absent(..) => {}
         }
         self.number += 1;
         self.events.push(Reverse(Event {
@@ -275,6 +277,9 @@ impl World {
                     target.nodes[node].queues.rq.push_back(posted);
                 }
                 // A user posts receives without a system call: nothing runs.
+            }
+            Happening::Absent(host, missing) => {
+                self.hosts[host].objects.absent = if missing { 1000 } else { 0 };
             }
             Happening::Fail(host, node) => {
                 self.planned -= 1;
@@ -370,6 +375,7 @@ impl World {
             // Who has had its turn comes after those who found the link busy.
             Ran::More => Some(self.links[host].free_at().max(self.now) + 1),
             Ran::Busy => Some(self.links[host].free_at().max(self.now + 50)),
+            Ran::Absent => Some(self.now + FETCH),
         };
         let target = &mut self.hosts[host].nodes[node];
         if let (Some(at), false) = (again, target.running) {

@@ -198,6 +198,8 @@ static void sparse(struct rig *rig)
 	struct wire wire;
 
 	CHECK(memory != MAP_FAILED);
+	/* A huge page would bring its neighbours. A kernel that has none refuses. */
+	madvise(memory, length, MADV_NOHUGEPAGE);
 	CHECK(mr = ibv_reg_mr(rig->pd, memory, length, ALL));
 	wire_open(&wire, rig, rig->pd);
 	rig->buffer[0] = 0x42;

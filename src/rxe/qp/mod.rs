@@ -15,6 +15,7 @@
 //!                                    |
 //!           More: call run again, soon, after others had their turn
 //!           Busy: call run again when the link has room
+//!           Absent: call run again when memory may have been fetched
 //!           Idle: nothing to do before the next call
 //!                                    |
 //!                          deadline() --> arm one timer, or none
@@ -62,6 +63,8 @@ pub enum Ran {
     More,
     /// The link has no room.
     Busy,
+    /// Memory to send is not there now, and there is nothing else to do.
+    Absent,
 }
 
 /// How a drain of the send queue stands.
@@ -209,6 +212,7 @@ impl<S: Storage> Qp<S> {
         let direction = match admit(headers, &self.attr, self.state) {
             Ok(direction) => direction,
             Err(reason) => {
+                self.requester.retry.packet_waits(now, false);
                 env.count(Event::Dropped(reason));
                 return Taken::Done;
             }
@@ -231,7 +235,7 @@ impl<S: Storage> Qp<S> {
                 };
                 let taken = self
                     .responder
-                    .request(&mut room, &self.attr, headers, payload, env);
+                    .request(&mut room, &self.attr, now, headers, payload, env);
                 taken.unwrap_or_else(|_| {
                     self.fail_all();
                     Taken::Done
@@ -248,7 +252,9 @@ impl<S: Storage> Qp<S> {
                 })
             }
         };
-        if taken == Taken::Done {
+        let again = taken == Taken::Again;
+        self.requester.retry.packet_waits(now, again);
+        if !again {
             env.count(Event::Received {
                 bytes: wire_bytes(headers.packet_len()),
             });
@@ -303,17 +309,26 @@ impl<S: Storage> Qp<S> {
     /// Works: sends what is owed and what is posted, at most `budget` packets.
     pub fn run<E: Env>(&mut self, now: Time, budget: u32, env: &mut E) -> Ran {
         let mut left = budget;
+        let mut answered = Answered::Nothing;
+        let mut stepped = Step::Idle;
         while left > 0 {
-            let answered = self.answer(env);
+            // What waits for memory is tried once: answers and requests do not wait for each other.
+            if answered != Answered::Absent {
+                answered = self.answer(now, env);
+            }
             // A dead link must not hold up the end of what was posted.
             let flushes = self.state.permits().sends == Work::Flushed;
             if answered == Answered::Busy && !flushes {
                 return Ran::Busy;
             }
-            let stepped = self.step(now, env);
+            if stepped != Step::Absent {
+                stepped = self.step(now, env);
+            }
             match (answered, stepped) {
                 (Answered::Nothing, Step::Idle) => return Ran::Idle,
                 (Answered::Busy, Step::Idle) => return Ran::Busy,
+                (Answered::Absent, Step::Idle | Step::Absent)
+                | (Answered::Nothing, Step::Absent) => return Ran::Absent,
                 _ => {}
             }
             if stepped == Step::Busy {
@@ -325,7 +340,7 @@ impl<S: Storage> Qp<S> {
         Ran::More
     }
 
-    fn answer<E: Env>(&mut self, env: &mut E) -> Answered {
+    fn answer<E: Env>(&mut self, now: Time, env: &mut E) -> Answered {
         if !self.responder.owes() {
             return Answered::Nothing;
         }
@@ -334,7 +349,7 @@ impl<S: Storage> Qp<S> {
             pieces: parts.recv_room,
             resources: parts.resources,
         };
-        let answered = self.responder.answer(&mut room, &self.attr, env);
+        let answered = self.responder.answer(&mut room, &self.attr, now, env);
         if let Answered::Failed(_) = answered {
             self.fail_all();
         }

@@ -49,6 +49,8 @@ pub enum Step {
     Idle,
     /// Nothing: the link has no room.
     Busy,
+    /// Nothing: memory to send is not there now.
+    Absent,
 }
 
 /// The requester's half of a queue pair, together with the completer.
@@ -133,7 +135,21 @@ impl Requester {
     }
 
     /// Sends one packet, executes one local operation, or begins one request.
+    #[inline]
     pub fn step<E: Env>(
+        &mut self,
+        window: &mut Window<'_>,
+        attr: &Attr,
+        work: Work,
+        now: Time,
+        env: &mut E,
+    ) -> Step {
+        let step = self.try_step(window, attr, work, now, env);
+        self.retry.request_waits(now, step == Step::Absent);
+        step
+    }
+
+    fn try_step<E: Env>(
         &mut self,
         window: &mut Window<'_>,
         attr: &Attr,
@@ -200,6 +216,7 @@ impl Requester {
         match transmit(window, self.cursor, &segment, ask, attr, env) {
             Ok(()) => {}
             Err(SendError::Busy) => return Step::Busy,
+            Err(SendError::Absent) => return Step::Absent,
             Err(SendError::Failed(failure)) => return self.fail_cursor(window, failure),
         }
         self.unasked = match (reliable, ask) {

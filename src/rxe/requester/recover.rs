@@ -45,6 +45,7 @@ impl Requester {
                     self.retry.sent(now);
                 }
                 Err(SendError::Busy) => return Step::Busy,
+                Err(SendError::Absent) => return Step::Absent,
                 // The memory is gone; sending it the regular way will say so.
                 Err(SendError::Failed(_)) => {}
             }

@@ -18,8 +18,10 @@ use crate::rxe::wqe::{Data, SendOp};
 
 /// Why a packet was not sent.
 pub(super) enum SendError {
-    /// The link has no room, or memory to send is not there now.
+    /// The link has no room.
     Busy,
+    /// Memory to send is not there now.
+    Absent,
     Failed(Failure),
 }
 
@@ -76,7 +78,7 @@ pub(super) fn transmit<E: Env>(
                     env.abort();
                     return Err(match fault {
                         Fault::Gone => SendError::Failed(Failure::RequestProtection),
-                        Fault::Absent => SendError::Busy,
+                        Fault::Absent => SendError::Absent,
                     });
                 }
             }

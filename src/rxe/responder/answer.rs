@@ -12,6 +12,7 @@ use crate::rxe::events::Event;
 use crate::rxe::psn::Psn;
 use crate::rxe::qp::Attr;
 use crate::rxe::requester::wire_bytes;
+use crate::rxe::time::Time;
 use crate::rxe::wire::{Aeth, AtomicAckEth, Body, Bth, PacketRepr, Rc, ReadResponse, Syndrome};
 
 /// What one call did.
@@ -21,8 +22,10 @@ pub enum Answered {
     Sent,
     /// Nothing is owed.
     Nothing,
-    /// The link has no room, or memory to send is not there now.
+    /// The link has no room.
     Busy,
+    /// Memory to send is not there now.
+    Absent,
     /// The memory of a READ is gone: the queue pair ends.
     Failed(Failure),
 }
@@ -34,7 +37,13 @@ impl Responder {
     }
 
     /// Sends one packet of what is owed, oldest PSN first.
-    pub fn answer<E: Env>(&mut self, room: &mut Room<'_>, attr: &Attr, env: &mut E) -> Answered {
+    pub fn answer<E: Env>(
+        &mut self,
+        room: &mut Room<'_>,
+        attr: &Attr,
+        now: Time,
+        env: &mut E,
+    ) -> Answered {
         let first = self.ring.first_owed(room.resources).copied();
         let before_first = |psn: Psn| first.is_none_or(|owed| psn.is_before(owed.first_psn));
         let flushed = self.flushed.filter(|psn| before_first(*psn));
@@ -45,7 +54,10 @@ impl Responder {
                 self.send_flushed(psn, attr, env)
             }
             (_, Some(verdict), _) => self.send_verdict(verdict, attr, env),
-            (None, None, Some(owed)) => self.send_answer(room, &owed, attr, env),
+            (None, None, Some(owed)) => match self.send_answer(room, &owed, attr, env) {
+                Answered::Absent => self.delay(room, &owed, attr, now, env),
+                answered => answered,
+            },
             (None, None, None) => Answered::Nothing,
         }
     }
@@ -146,9 +158,7 @@ impl Responder {
             (false, false) => ReadResponse::Middle,
             (false, true) => ReadResponse::Last(aeth),
         };
-        let psn = resource
-            .first_psn
-            .wrapping_add(owed.next >> attr.mtu.shift());
+        let psn = next_psn(resource, attr);
         let Some(packet) = packet(psn, Rc::ReadResponse(part), attr) else {
             return Answered::Nothing;
         };
@@ -166,7 +176,7 @@ impl Responder {
             env.abort();
             return match fault {
                 Fault::Gone => self.end_read(room, psn, attr, env),
-                Fault::Absent => Answered::Busy,
+                Fault::Absent => Answered::Absent,
             };
         }
         env.commit();
@@ -181,6 +191,36 @@ impl Responder {
         Answered::Sent
     }
 
+    /// The memory of a READ is not there. If that lasts, the peer is told to ask again later, and
+    /// with this answer for all behind it; what it would ask in vain it is not told.
+    #[cold]
+    fn delay<E: Env>(
+        &mut self,
+        room: &mut Room<'_>,
+        resource: &Resource,
+        attr: &Attr,
+        now: Time,
+        env: &mut E,
+    ) -> Answered {
+        let psn = next_psn(resource, attr);
+        let ends = self.verdict.is_some_and(|verdict| verdict.is_fatal());
+        if !self.answer_patience.is_over(psn, now) || ends {
+            return Answered::Absent;
+        }
+        let verdict = Verdict {
+            psn,
+            syndrome: Syndrome::RnrNak(attr.min_rnr_timer),
+        };
+        let answered = self.send_verdict(verdict, attr, env);
+        if answered == Answered::Sent {
+            env.count(Event::RnrNakSent(psn));
+            self.answer_patience.renew();
+            self.ring.owe_nothing(room.resources);
+            self.flushed = None;
+        }
+        answered
+    }
+
     /// The memory of a READ is gone.
     fn end_read<E: Env>(
         &mut self,
@@ -193,6 +233,12 @@ impl Responder {
         self.fail(Failure::RemoteAccess, psn, attr, env);
         Answered::Failed(Failure::RemoteAccess)
     }
+}
+
+/// The PSN of the next packet of an answer.
+fn next_psn(resource: &Resource, attr: &Attr) -> Psn {
+    let sent = resource.owed.map_or(0, |owed| owed.next);
+    resource.first_psn.wrapping_add(sent >> attr.mtu.shift())
 }
 
 /// The headers of an answer, or `None` if the queue pair has no peer.

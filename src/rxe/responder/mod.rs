@@ -7,6 +7,7 @@
 //!             |                         |
 //!             |                         '--> failure: NAK, the queue pair ends
 //!             |                         '--> no receive request: RNR NAK, p again later
+//!             |                         '--> memory not there: waits; RNR NAK if it takes long
 //!             |--> p behind     a duplicate: ACK again, or owe the remembered answer again
 //!             '--> p ahead      something is lost: NAK once, then silence until p == expected,
 //!                               or until PSNs go back: our NAK was lost, or the packet once more
@@ -26,6 +27,7 @@ mod answer;
 mod duplicate;
 mod execute;
 mod fetch;
+mod patience;
 mod reach;
 mod receive;
 mod resource;
@@ -43,10 +45,12 @@ use super::opcode::{Kind, Position};
 use super::psn::{Msn, Psn};
 use super::qp::{Attr, QpType};
 use super::retry::LOSS_SIGNS;
+use super::time::Time;
 use super::wire::{Headers, Nak, Syndrome};
 use super::wqe::Sge;
 pub use answer::Answered;
 use execute::Reject;
+use patience::Patience;
 use resource::Ring;
 
 /// The memory the responder works with.
@@ -99,6 +103,13 @@ struct Verdict {
     syndrome: Syndrome,
 }
 
+impl Verdict {
+    /// It says that the queue pair ends.
+    fn is_fatal(self) -> bool {
+        matches!(self.syndrome, Syndrome::Nak(nak) if nak != Nak::PsnSequence)
+    }
+}
+
 /// What the responder has told a requester whose packets it does not take.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Told {
@@ -129,6 +140,10 @@ pub struct Responder {
     signs_left: u8,
     /// Unreliable services: the rest of this message is ignored.
     dropping: bool,
+    /// With a request whose memory is not there.
+    request_patience: Patience,
+    /// With an answer whose memory is not there.
+    answer_patience: Patience,
 }
 
 impl Responder {
@@ -146,6 +161,8 @@ impl Responder {
             ring: Ring::default(),
             signs_left: LOSS_SIGNS,
             dropping: false,
+            request_patience: Patience::default(),
+            answer_patience: Patience::default(),
         }
     }
 
@@ -159,6 +176,7 @@ impl Responder {
         &mut self,
         room: &mut Room<'_>,
         attr: &Attr,
+        now: Time,
         headers: &Headers,
         payload: &E::Payload<'_>,
         env: &mut E,
@@ -170,7 +188,7 @@ impl Responder {
             len: u32::try_from(headers.payload_len()).unwrap_or(u32::MAX),
         };
         match attr.init.qp_type {
-            QpType::Rc => self.reliable(room, attr, &incoming, env),
+            QpType::Rc => self.reliable(room, attr, now, &incoming, env),
             QpType::Uc => self.unreliable(room, attr, &incoming, env),
             QpType::Ud | QpType::Gsi => self.datagram(room, attr, &incoming, env),
         }
@@ -180,6 +198,7 @@ impl Responder {
         &mut self,
         room: &mut Room<'_>,
         attr: &Attr,
+        now: Time,
         incoming: &Incoming<'_, E::Payload<'_>>,
         env: &mut E,
     ) -> Result<Taken, Failure> {
@@ -211,12 +230,13 @@ impl Responder {
         }
         match self.in_sequence(room, attr, incoming, env) {
             Ok(()) => Ok(Taken::Done),
-            Err(Reject::Absent) => Ok(Taken::Again),
+            Err(Reject::Absent) if !self.request_patience.is_over(psn, now) => Ok(Taken::Again),
             Err(Reject::Failure(failure)) => {
                 self.fail(failure, psn, attr, env);
                 Err(failure)
             }
-            Err(Reject::NotReady) => {
+            Err(Reject::NotReady | Reject::Absent) => {
+                self.request_patience.renew();
                 env.count(Event::RnrNakSent(psn));
                 self.told = Told::NotReady;
                 self.say(psn, Syndrome::RnrNak(attr.min_rnr_timer));

@@ -177,6 +177,14 @@ impl Ring {
         self.owed != 0
     }
 
+    /// Owes nothing for now, and remembers all answers.
+    pub fn owe_nothing(&mut self, resources: &mut [Resource]) {
+        for resource in resources {
+            resource.owed = None;
+        }
+        self.owed = 0;
+    }
+
     /// Forgets everything.
     pub fn clear(&mut self, resources: &mut [Resource]) {
         resources.fill(Resource::EMPTY);
@@ -245,6 +253,22 @@ mod tests {
         ring.owe_again(&mut memory, twenty, ALL);
         assert_eq!(order(&mut ring, &mut memory), [20, 40, 50]);
         assert!(!ring.owes());
+    }
+
+    #[test]
+    fn what_is_not_owed_any_more_can_be_asked_for_again() {
+        let mut memory = [Resource::EMPTY; 4];
+        let mut ring = Ring::default();
+        for psn in [10, 20, 30] {
+            assert_eq!(ring.push(&mut memory, read(psn, 10)), Ok(()));
+        }
+        ring.owe_nothing(&mut memory);
+        assert!(!ring.owes());
+        assert_eq!(order(&mut ring, &mut memory), []);
+        let thirty = ring.find(&memory, Psn::new(30)).expect("remembered");
+        ring.owe_again(&mut memory, thirty, ALL);
+        assert_eq!(ring.push(&mut memory, read(40, 10)), Ok(()));
+        assert_eq!(order(&mut ring, &mut memory), [30, 40]);
     }
 
     #[test]

@@ -183,6 +183,10 @@ pub(super) struct UserWc {
 
 /// Bytes of a send entry in front of its pieces or inline data.
 pub const SEND_WQE_BYTES: usize = size_of::<SendHeader>();
+/// The front of a send entry: as far as the longest of the bodies goes. Behind it is a gap.
+pub(super) const FRONT_BYTES: usize = 64;
+/// Where the length and the number of pieces are.
+pub(super) const DMA_AT: usize = offset_of!(SendHeader, dma);
 /// Bytes of a receive entry in front of its pieces.
 pub const RECV_WQE_BYTES: usize = size_of::<RecvHeader>();
 /// Bytes of a piece.
@@ -230,6 +234,18 @@ const _: () = assert!(offset_of!(BindBody, mw_rkey) == 20);
 const _: () = assert!(offset_of!(BindBody, rkey) == 24);
 const _: () = assert!(offset_of!(BindBody, access) == 28);
 const _: () = assert!(size_of::<RegisterBody>() <= BODY_BYTES);
+
+/// Bytes of the body that are copied.
+const BODY_COPIED: usize = FRONT_BYTES - offset_of!(SendHeader, body);
+const _: () = assert!(size_of::<RdmaBody>() <= BODY_COPIED);
+const _: () = assert!(size_of::<AtomicBody>() <= BODY_COPIED);
+const _: () = assert!(size_of::<FlushBody>() <= BODY_COPIED);
+const _: () = assert!(size_of::<DatagramBody>() <= BODY_COPIED);
+const _: () = assert!(size_of::<BindBody>() <= BODY_COPIED);
+const _: () = assert!(size_of::<RegisterBody>() <= BODY_COPIED);
+// Copies go by words of eight bytes.
+const _: () = assert!(FRONT_BYTES % 8 == 0 && DMA_AT % 8 == 0 && SEND_WQE_BYTES % 8 == 0);
+const _: () = assert!(RECV_WQE_BYTES % 8 == 0);
 
 const _: () = assert!(RECV_WQE_BYTES == 40);
 const _: () = assert!(offset_of!(RecvHeader, dma) == 16);

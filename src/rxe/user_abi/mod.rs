@@ -11,8 +11,8 @@
 //!   kernel's send  Posted --encode_send-> bytes           (same layout, our own memory)
 //! ```
 //!
-//! `bytes` is always a copy: whoever owns the shared memory takes it once, and nothing here sees
-//! the memory itself. All numbers are in the machine's byte order, except immediate data, whose
+//! `bytes` is always a copy: whoever owns the shared memory takes it once ([`copy_send`],
+//! [`copy_recv`] say which bytes), and nothing here sees the memory itself. All numbers are in the machine's byte order, except immediate data, whose
 //! four bytes go from queue to wire as they are.
 //!
 //! | file | what |
@@ -40,6 +40,6 @@ pub use layout::{
     QUEUE_PRODUCER_AT, RECV_WQE_BYTES, SEND_WQE_BYTES, SGE_BYTES, WC_BYTES,
 };
 pub use post::{encode_recv, encode_send, Posted, PostedData, PostedOp, TooLong};
-pub use receive::decode_recv;
-pub use send::{decode_send, AhRef, Poster};
+pub use receive::{copy_recv, decode_recv};
+pub use send::{copy_send, decode_send, AhRef, Poster};
 pub use wc::{encode_wc, Wc};

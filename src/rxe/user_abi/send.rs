@@ -18,8 +18,8 @@
 use zerocopy::{FromBytes, IntoBytes as _};
 
 use super::layout::{
-    AtomicBody, BindBody, DatagramBody, FlushBody, RdmaBody, RegisterBody, SendHeader,
-    SEND_WQE_BYTES, SGE_BYTES,
+    AtomicBody, BindBody, DatagramBody, FlushBody, RdmaBody, RegisterBody, SendHeader, DMA_AT,
+    FRONT_BYTES, SEND_WQE_BYTES, SGE_BYTES,
 };
 use crate::rxe::access::Rights;
 use crate::rxe::path::Path;
@@ -74,6 +74,44 @@ const FLUSH_PERSISTENT: u8 = 2;
 
 /// Bytes of an ATOMIC WRITE.
 const ATOMIC_BYTES: usize = 8;
+
+/// Copies of an entry what [`decode_send`] looks at, each byte once, by `read(place, room)`: an
+/// entry has room for the most pieces and a header with large gaps, and most requests use little of
+/// both. Returns the copy.
+#[inline]
+pub fn copy_send(copy: &mut [u8], read: impl Fn(usize, &mut [u8])) -> &[u8] {
+    if let Some(header) = copy.get_mut(..SEND_WQE_BYTES) {
+        for part in [0..FRONT_BYTES, DMA_AT..SEND_WQE_BYTES] {
+            let place = part.start;
+            if let Some(room) = header.get_mut(part) {
+                read(place, room);
+            }
+        }
+    }
+    let behind = SendHeader::ref_from_prefix(copy).map_or(0, |(header, _)| bytes_behind(header));
+    let end = SEND_WQE_BYTES.saturating_add(behind).min(copy.len());
+    if let Some(room) = copy.get_mut(SEND_WQE_BYTES..end) {
+        read(SEND_WQE_BYTES, room);
+    }
+    copy.get(..end).unwrap_or_default()
+}
+
+/// How much behind the header counts, at most.
+fn bytes_behind(header: &SendHeader) -> usize {
+    let pieces = SGE_BYTES.saturating_mul(header.dma.num_sge.get() as usize);
+    if header.opcode.get() == opcode::ATOMIC_WRITE {
+        ATOMIC_BYTES
+    } else if is_inline(header) {
+        pieces.max(header.dma.length.get() as usize)
+    } else {
+        pieces
+    }
+}
+
+fn is_inline(header: &SendHeader) -> bool {
+    header.flags.get() & flag::INLINE != 0
+        || (header.dma.num_sge.get() == 0 && header.dma.length.get() != 0)
+}
 
 /// Reads an entry: the request goes to `wr`, its pieces or inline bytes to the front of `room`.
 ///
@@ -251,9 +289,7 @@ fn flush(header: &SendHeader) -> Option<SendOp> {
 
 /// The data of a message that goes out: inline or in pieces.
 fn message(header: &SendHeader, behind: &[u8], room: &mut [Sge]) -> Option<Data> {
-    let is_inline = header.flags.get() & flag::INLINE != 0
-        || (header.dma.num_sge.get() == 0 && header.dma.length.get() != 0);
-    if !is_inline {
+    if !is_inline(header) {
         return pieces(header, behind, room);
     }
     let len = header.dma.length.get();

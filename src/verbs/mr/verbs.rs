@@ -34,10 +34,10 @@ const FLAGS: u32 = Rights::LOCAL_WRITE.bits()
     | Rights::FLUSH_GLOBAL.bits()
     | Rights::FLUSH_PERSISTENT.bits()
     | ON_DEMAND
-    | compat::ib_access_flags_IB_ACCESS_OPTIONAL as u32;
+    | compat::ib_access_flags_IB_ACCESS_OPTIONAL;
 
 /// The memory is not pinned.
-const ON_DEMAND: u32 = compat::ib_access_flags_IB_ACCESS_ON_DEMAND as u32;
+const ON_DEMAND: u32 = compat::ib_access_flags_IB_ACCESS_ON_DEMAND;
 
 /// The flags, if there are none that we don't know.
 ///
@@ -217,9 +217,9 @@ struct Target {
 ///
 /// As for [`rereg_user_mr`].
 unsafe fn reregister(ib: *mut compat::ib_mr, what: u32, to: &Target) -> Result {
-    const TRANSLATION: u32 = compat::ib_mr_rereg_flags_IB_MR_REREG_TRANS as u32;
-    const PD: u32 = compat::ib_mr_rereg_flags_IB_MR_REREG_PD as u32;
-    const ACCESS: u32 = compat::ib_mr_rereg_flags_IB_MR_REREG_ACCESS as u32;
+    const TRANSLATION: u32 = compat::ib_mr_rereg_flags_IB_MR_REREG_TRANS;
+    const PD: u32 = compat::ib_mr_rereg_flags_IB_MR_REREG_PD;
+    const ACCESS: u32 = compat::ib_mr_rereg_flags_IB_MR_REREG_ACCESS;
     if what & !(TRANSLATION | PD | ACCESS) != 0 {
         return Err(unsupported());
     }

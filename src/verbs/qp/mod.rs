@@ -272,8 +272,8 @@ impl Qp {
         match ran {
             Ran::Idle => {}
             Ran::More => this.device.schedule.ready(qp),
-            // It waits for memory, and the timer is set.
-            Ran::Busy if later.absent => {}
+            // The timer is set.
+            Ran::Absent => {}
             Ran::Busy => {
                 this.device.schedule.wait(qp);
                 // The last buffer may have come back just before.

@@ -32,14 +32,14 @@ const ACCESS: u32 = Rights::LOCAL_WRITE
     .union(Rights::FLUSH_GLOBAL)
     .union(Rights::FLUSH_PERSISTENT)
     .bits()
-    | compat::ib_access_flags_IB_ACCESS_ON_DEMAND as u32
-    | compat::ib_access_flags_IB_ACCESS_OPTIONAL as u32;
+    | compat::ib_access_flags_IB_ACCESS_ON_DEMAND
+    | compat::ib_access_flags_IB_ACCESS_OPTIONAL;
 
 /// The state as the core counts them: the engine's numbers are the same.
 fn state(code: compat::ib_qp_state) -> Result<State> {
     State::ALL
         .into_iter()
-        .find(|state| *state as u32 == code as u32)
+        .find(|state| *state as u32 == code)
         .ok_or(EINVAL)
 }
 
@@ -195,7 +195,7 @@ fn decode(qp: &Qp, attr: &compat::ib_qp_attr, mask: u32) -> Result<Change> {
         return Err(EINVAL);
     }
     if has(mask, Fields::MTU) {
-        let code = u8::try_from(attr.path_mtu as u32).map_err(|_| EINVAL)?;
+        let code = u8::try_from(attr.path_mtu).map_err(|_| EINVAL)?;
         let mtu = Mtu::from_code(code).ok_or(EINVAL)?;
         if mtu > qp.device().mtu() {
             return Err(EINVAL);
@@ -264,7 +264,7 @@ pub unsafe extern "C" fn query_qp(
         let inner = qp.inner.lock(&bh);
         *attr = inner.given.0;
         // The engine's numbers are the core's.
-        attr.qp_state = inner.engine.state() as _;
+        attr.qp_state = inner.engine.state() as u32;
         attr.cur_qp_state = attr.qp_state;
         attr.sq_psn = inner.engine.sq_psn().get();
         attr.rq_psn = inner.engine.rq_psn().get();

@@ -113,6 +113,7 @@ pub unsafe extern "C" fn post_recv(
             *bad = wr;
             queued = Err(EINVAL);
         },
+        // SAFETY: As above.
         Some(_) if queued.is_err() => unsafe { *bad = wr },
         Some(rq) => {
             let mut producer = qp.rq_producer.lock();

@@ -75,10 +75,10 @@ impl SendQueue {
             return None;
         }
         let copy = copy.get_mut(..self.ring.element())?;
-        self.ring.read(*sq_taken, copy);
+        let entry = user_abi::copy_send(copy, |at, into| self.ring.read(*sq_taken, at, into));
         *sq_taken = sq_taken.wrapping_add(1);
         let path = |ah: AhRef| qp.device().ahs.path(ah, qp.pd);
-        let decoded = user_abi::decode_send(copy, qp.poster, self.qp_type, room, path, wr);
+        let decoded = user_abi::decode_send(entry, qp.poster, self.qp_type, room, path, wr);
         wr.signaled |= self.signal_all;
         Some(decoded)
     }
@@ -119,9 +119,9 @@ impl RecvQueue {
             return None;
         }
         let copy = copy.get_mut(..self.ring.element())?;
-        self.ring.read(*rq_taken, copy);
+        let entry = user_abi::copy_recv(copy, |at, into| self.ring.read(*rq_taken, at, into));
         *rq_taken = rq_taken.wrapping_add(1);
         self.ring.publish_consumer(*rq_taken);
-        Some(user_abi::decode_recv(copy, self.max_sge, room))
+        Some(user_abi::decode_recv(entry, self.max_sge, room))
     }
 }

@@ -8,7 +8,7 @@ use usb4_rxe::rxe::path::Path;
 use usb4_rxe::rxe::qp::QpType;
 use usb4_rxe::rxe::qpn::Qpn;
 use usb4_rxe::rxe::user_abi::{
-    decode_recv, decode_send, AhRef, Poster, RECV_WQE_BYTES, SEND_WQE_BYTES,
+    copy_recv, copy_send, decode_recv, decode_send, AhRef, Poster, RECV_WQE_BYTES, SEND_WQE_BYTES,
 };
 use usb4_rxe::rxe::wire::{Ethernet, Imm, Ip, Ipv4, Udp};
 use usb4_rxe::rxe::wqe::{BadWr, Data, Remote, SendOp, SendTail, SendWr, Sge};
@@ -97,7 +97,34 @@ const UNTOUCHED: Sge = Sge {
     lkey: 0x5555_5555,
 };
 
+/// Copies an entry out of shared memory, as the driver does, and sees to it that no byte is read
+/// twice. What was not copied is garbage.
+fn copied(
+    entry: &[u8],
+    copy: impl for<'a> Fn(&'a mut [u8], &dyn Fn(usize, &mut [u8])) -> &'a [u8],
+) -> Vec<u8> {
+    let seen = std::cell::RefCell::new(vec![false; entry.len()]);
+    let mut room = vec![0xa5; entry.len()];
+    let read = |at: usize, into: &mut [u8]| {
+        assert_eq!(at % 8, 0);
+        into.copy_from_slice(&entry[at..at + into.len()]);
+        for seen in &mut seen.borrow_mut()[at..at + into.len()] {
+            assert!(!std::mem::replace(seen, true), "read twice");
+        }
+    };
+    copy(&mut room, &read).to_vec()
+}
+
 fn check_send(entry: &[u8], poster: Poster, qp_type: QpType, pieces: usize) -> bool {
+    let copy = copied(entry, |room, read| copy_send(room, read));
+    let whole = decodes_send(entry, entry, poster, qp_type, pieces);
+    // What is not copied does not count.
+    assert_eq!(decodes_send(entry, &copy, poster, qp_type, pieces), whole);
+    whole
+}
+
+/// Whether `copy`, made of `entry`, is a request: then what `entry` says.
+fn decodes_send(entry: &[u8], copy: &[u8], poster: Poster, qp_type: QpType, pieces: usize) -> bool {
     let mut room = vec![UNTOUCHED; pieces];
     let mut wr = blank();
     let mut asked = None;
@@ -106,7 +133,7 @@ fn check_send(entry: &[u8], poster: Poster, qp_type: QpType, pieces: usize) -> b
         // Every second handle exists.
         (ah.0 & 1 == 0).then(some_path)
     };
-    let decoded = decode_send(entry, poster, qp_type, &mut room, path, &mut wr);
+    let decoded = decode_send(copy, poster, qp_type, &mut room, path, &mut wr);
     let read = Reader(entry);
     let is_whole = entry.len() >= SEND_WQE_BYTES;
     if let Err(bad) = decoded {
@@ -230,10 +257,17 @@ fn check_data(read: Reader<'_>, wr: &SendWr, room: &[Sge]) {
 }
 
 fn check_receive(entry: &[u8], max_sge: u32, pieces: usize) -> bool {
+    let copy = copied(entry, |room, read| copy_recv(room, read));
+    let whole = decodes_receive(entry, entry, max_sge, pieces);
+    assert_eq!(decodes_receive(entry, &copy, max_sge, pieces), whole);
+    whole
+}
+
+fn decodes_receive(entry: &[u8], copy: &[u8], max_sge: u32, pieces: usize) -> bool {
     let mut room = vec![UNTOUCHED; pieces];
     let read = Reader(entry);
     let is_whole = entry.len() >= RECV_WQE_BYTES;
-    match decode_recv(entry, max_sge, &mut room) {
+    match decode_recv(copy, max_sge, &mut room) {
         Err(bad) => {
             let wr_id = if is_whole { read.u64(0) } else { 0 };
             assert_eq!(bad, BadWr { wr_id });

@@ -102,6 +102,12 @@ packets=$(counter sent_pkts)
 [ "$(<"$port/counters/port_xmit_packets")" = "$packets" ] || fail "$packets packets, $(<"$port/counters/port_xmit_packets") in sysfs"
 [ "$(<"$port/counters/port_rcv_data")" -gt 10000 ] || fail "received data in sysfs"
 
+ethtool_counter() { ethtool -S $net | sed -n "s/^ *rdma_$1: //p"; }
+for name in $(rdma -j statistic show link $dev/1 | jq -r '.[0] | keys[] | select(. != "ifname" and . != "port")'); do
+	[ "$(ethtool_counter "$name")" = "$(counter "$name")" ] || fail "$name: $(counter "$name") in rdma statistic, $(ethtool_counter "$name") in ethtool -S"
+done
+[ "$(ethtool -S $net | grep -c rdma_)" = 17 ] || fail "$(ethtool -S $net)"
+
 echo "== its name and description"
 rdma dev set $dev name renamed || fail "rename"
 echo "the first" >/sys/class/infiniband/renamed/node_desc || fail "description"

@@ -1,7 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 # rdma-core's own tests: every one that passes on upstream rxe passes, and none is skipped that upstream does not skip.
-# lab-long
 # lab: --hosts 1 --rails 0 --smp 2 --timeout 600
 . /checkout/tests/lab/guest/rdma.sh
 

@@ -1,7 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 # RDMA-CM's own tools, rsockets, and qperf connected by RDMA-CM.
-# lab-long
 # lab: --hosts 1 --rails 0 --smp 2 --timeout 400
 . /checkout/tests/lab/guest/rdma.sh
 . /checkout/tests/lab/guest/check.sh

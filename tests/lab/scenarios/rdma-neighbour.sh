@@ -1,141 +1,171 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
-# usb4_rxe and upstream rdma_rxe on one host. They share a driver id, by which rdma_rxe finds, and unregisters, devices: neither touches
-# the other's memory, both work on, and a device of ours that goes with rdma_rxe comes back.
-# lab-long
-# lab: --hosts 1 --rails 0 --smp 2 --timeout 300
-. /checkout/tests/lab/guest/lib.sh
+# rdma_rxe and usb4_rxe on one host, loaded in either order, each with a link and users who check every byte: MTU changes, links that
+# go down, netdevs that vanish, rmmod of either, rmmod of both at once. Whatever happens to one, the other's users go on. (They share a
+# driver id, by which rdma_rxe finds, and unregisters, devices: a device of ours that goes with rdma_rxe comes back.)
+# lab: --hosts 1 --rails 0 --smp 2 --timeout 400
+. /checkout/tests/lab/guest/rdma.sh
+. /checkout/tests/lab/guest/users.sh
 
-module=/lab/.lab/usb4_rxe.ko
-modprobe -a ib_uverbs rdma_ucm || fail "modprobe"
+# With --rdma rxe both are upstream's: that proves the script. What takes a module away is left out then.
+mine() { rdma_select "$LAB_RDMA" 0; }
+theirs() { rdma_select rxe 1; }
+alone=$([ "$LAB_RDMA" = rxe ] && echo no || echo yes)
 
-# Each device has a network device and a subnet of its own.
-ours_up() {
-	ip link add usb4eth0 type usb4eth || fail "usb4eth0"
-	sysctl -q -w net.ipv6.conf.usb4eth0.accept_dad=0
-	ip address add 10.1.0.1/24 dev usb4eth0
-	ip link set usb4eth0 up
-	rdma link add usb4_rxe0 type usb4_rxe netdev usb4eth0 || fail "rdma link add usb4_rxe0"
-	active usb4_rxe0
+# The users of each side: numbers 10 and 11 on ours, 20 and 21 on theirs.
+start_users() { # SIDE
+	"$1"
+	rdma_gid=$(rdma_find_gid) || fail "$rdma_dev has no GID"
+	case $1 in
+	mine) users_start 10 rc && users_start 11 srq ;;
+	theirs) users_start 20 rc && users_start 21 ud ;;
+	esac
 }
-theirs_up() {
-	modprobe rdma_rxe || fail "rdma_rxe"
-	ip link add veth0 type veth peer name veth1 2>/dev/null && ip link set veth1 up
-	ip address replace 10.2.0.1/24 dev veth0
-	ip link set veth0 up
-	rdma link add rxe0 type rxe netdev veth0 || fail "rdma link add rxe0"
-	active rxe0
-}
-active() { lab wait 20 grep -q ACTIVE "/sys/class/infiniband/$1/ports/1/state" || fail "$1 is not active"; }
-
-# gid DEVICE: the index of its GID of an IPv4 address.
-gid() {
-	local file
-	file=$(grep -l '0000:0000:0000:0000:0000:ffff:0a0[12]' "/sys/class/infiniband/$1"/ports/1/gids/* 2>/dev/null | head -n 1)
-	echo "${file##*/}"
-}
-export -f gid
-
-# works DEVICE ADDRESS: data goes through it and arrives.
-works() {
-	lab wait 10 bash -c "[ -n \"\$(gid $1)\" ]" || fail "$1 has no GID"
-	local options=(-d "$1" -g "$(gid "$1")" -n 50 -c) server
-	ibv_rc_pingpong "${options[@]}" >/tmp/server 2>&1 &
-	server=$!
-	lab wait 10 sh -c "ss -Hltn 'sport = 18515' | grep -q ." || fail "$1: no server: $(</tmp/server)"
-	timeout 30 ibv_rc_pingpong "${options[@]}" "$2" >/tmp/client 2>&1 || fail "$1 does not work: $(</tmp/client)"
-	wait $server || fail "$1 does not work: $(</tmp/server)"
-}
-both_work() {
-	works usb4_rxe0 10.1.0.1
-	works rxe0 10.2.0.1
-}
-
-# What rdma_rxe's notifier does to devices of its driver id: sets their MTU, port state, counters.
-shake() {
-	local net mtu
-	for net in usb4eth0 veth0; do
-		for mtu in 1500 9000; do
-			ip link set $net mtu $mtu || fail "$net mtu $mtu"
-		done
-		ip link set $net down
-		ip link set $net name "${net}x" && ip link set "${net}x" name $net || fail "rename $net"
-		ip link set $net up
+numbers() { [ "$1" = mine ] && echo 10 11 || echo 20 21; }
+end_users() { # SIDE
+	local user
+	for user in $(numbers "$1"); do
+		users_end "$user"
 	done
-	active usb4_rxe0
-	active rxe0
+}
+alive() { # SIDE WHEN
+	local user
+	for user in $(numbers "$1"); do
+		users_alive "$user" || fail "$2: user $user ($1) ended: $(tail -n 5 /tmp/user."$user".*)"
+	done
+}
+works() { # SIDE WHEN
+	"$1"
+	rdma_wait_active
+	rdma_works || fail "$2: $rdma_dev does not work"
+}
+other() { if [ "$1" = mine ]; then echo theirs; else echo mine; fi; }
+step() { printf '%4d s  %s\n' "$SECONDS" "$*"; }
+up() { # SIDE
+	"$1"
+	rdma_load
+	ip link show "$rdma_net" >/dev/null 2>&1 || rdma_net_up
+	rdma_link_up
+}
+came_back() { dmesg | grep -c "usb4_rxe: the device is registered again"; }
+export -f came_back
+
+# What happens to the links of one side.
+shake() { # SIDE
+	local side=$1 mtu
+	for mtu in 4200 1000 1500; do
+		$side
+		step "$side: MTU $mtu"
+		ip link set "$rdma_net" mtu "$mtu" || fail "$rdma_net does not take MTU $mtu"
+		sleep 0.2
+		alive mine "MTU $mtu on $rdma_net"
+		alive theirs "MTU $mtu on $rdma_net"
+	done
+	works "$side" "MTU $mtu"
+	works "$(other "$side")" "MTU of the other"
+
+	end_users "$side"
+	$side
+	step "$side: down, another name, up"
+	ip link set "$rdma_net" down
+	lab wait 20 grep -q DOWN "/sys/class/infiniband/$rdma_dev/ports/1/state" || fail "the port of $rdma_dev stays up"
+	ip link set "$rdma_net" name renamed && ip link set renamed name "$rdma_net" || fail "rename $rdma_net"
+	alive "$(other "$side")" "$rdma_net down"
+	ip link set "$rdma_net" up
+	works "$side" "up again"
+
+	step "$side: the RDMA device goes"
+	rdma_link_down
+	works "$(other "$side")" "$rdma_dev deleted"
+	$side
+	rdma_link_up
+	step "$side: its netdev goes"
+	rdma_net_down
+	lab wait 20 test ! -e "/sys/class/infiniband/$rdma_dev" || fail "$rdma_dev is still there without its netdev"
+	alive "$(other "$side")" "$rdma_net vanished"
+	up "$side"
+	works "$side" "netdev back"
+	start_users "$side"
 }
 
-for order in "ours theirs" "theirs ours"; do
-	echo "== $order"
+# Their module goes, and takes every device of the driver id along.
+unload_theirs() { # whether users stay on ours meanwhile, killed two seconds later: it waits for them
+	local before rmmod
+	before=$(came_back)
+	step "rmmod rdma_rxe, users on ours: $1"
+	end_users theirs
+	[ "$1" = yes ] || end_users mine
+	timeout 60 rmmod rdma_rxe &
+	rmmod=$!
+	[ "$1" = no ] || { sleep 2 && end_users mine; }
+	wait "$rmmod" || fail "rmmod rdma_rxe"
+	lab wait 20 bash -c "[ \$(came_back) -gt $before ]" || fail "ours did not come back"
+	works mine "rmmod rdma_rxe"
+	theirs
+	ip link delete "$rdma_net"
+}
+
+unload_mine() {
+	step "rmmod usb4_rxe"
+	end_users mine
+	mine
+	lab wait 20 rmmod usb4_rxe || fail "rmmod usb4_rxe"
+	[ ! -e "/sys/class/infiniband/$rdma_dev" ] || fail "$rdma_dev without a driver"
+	alive theirs "rmmod usb4_rxe"
+	works theirs "rmmod usb4_rxe"
+}
+
+users_stay=yes
+for order in "mine theirs" "theirs mine"; do
+	step "== loaded first, then second: $order"
 	for side in $order; do
-		"${side}_up"
+		up "$side"
+		start_users "$side"
 	done
-	both_work
-	shake
-	both_work
-	# Ours alone goes and comes.
-	rdma link delete usb4_rxe0 || fail "rdma link delete usb4_rxe0"
-	works rxe0 10.2.0.1
-	rdma link add usb4_rxe0 type usb4_rxe netdev usb4eth0 || fail "usb4_rxe0 again"
-	active usb4_rxe0
-	# Theirs alone goes and comes.
-	rdma link delete rxe0 || fail "rdma link delete rxe0"
-	works usb4_rxe0 10.1.0.1
-	rdma link add rxe0 type rxe netdev veth0 || fail "rxe0 again"
-	active rxe0
-	both_work
-	# Their module goes, and takes every device of the driver id along.
-	rmmod rdma_rxe || fail "rmmod rdma_rxe"
-	lab wait 20 sh -c 'dmesg | grep -c "usb4_rxe: the device is registered again" | grep -q -x '"$((${again-0} + 1))" || fail "ours did not come back"
-	again=$((${again-0} + 1))
-	active usb4_rxe0
-	works usb4_rxe0 10.1.0.1
-	# Ours goes under theirs.
-	theirs_up
-	both_work
-	rmmod usb4_rxe || fail "rmmod usb4_rxe"
-	[ ! -e /sys/class/infiniband/usb4_rxe0 ] || fail "usb4_rxe0 without a driver"
-	works rxe0 10.2.0.1
-	rmmod rdma_rxe || fail "rmmod rdma_rxe"
-	insmod $module || fail "insmod"
+	rdma link
+	shake mine
+	shake theirs
+	[ $alone = yes ] || break
+	unload_theirs $users_stay
+	users_stay=no
+	start_users mine
+	up theirs
+	start_users theirs
+	alive mine "modprobe rdma_rxe"
+	unload_mine
+	end_users theirs
+	theirs
+	rdma_down
 done
+[ $alone = yes ] || exit 0
 
-echo "== rmmod of both at once, users on ours"
+# Whoever comes first: users on ours are there, and end with errors.
 for round in 1 2 3 4 5; do
-	ours_up
-	theirs_up
-	lab wait 10 bash -c '[ -n "$(gid usb4_rxe0)" ]' || fail "no GID"
-	ib_send_bw -d usb4_rxe0 -x "$(gid usb4_rxe0)" --run_infinitely -D 1 >/tmp/server 2>&1 &
-	server=$!
-	lab wait 10 sh -c "ss -Hltn 'sport = 18515' | grep -q ." || fail "no server: $(</tmp/server)"
-	ib_send_bw -d usb4_rxe0 -x "$(gid usb4_rxe0)" --run_infinitely -D 1 10.1.0.1 >/tmp/client 2>&1 &
-	client=$!
-	sleep 1
+	step "rmmod of both at once, round $round"
+	up mine
+	start_users mine
+	up theirs
+	mine
 	case $((round % 3)) in
 	0)
 		rmmod rdma_rxe &
-		other=$!
+		second=$!
 		rmmod usb4_rxe
 		;;
 	1)
 		rmmod usb4_rxe &
-		other=$!
+		second=$!
 		sleep 0.0$round
 		rmmod rdma_rxe
 		;;
 	2)
-		ip link delete usb4eth0 &
-		other=$!
+		ip link delete "$rdma_net" &
+		second=$!
 		rmmod rdma_rxe
 		;;
 	esac
-	wait $other
-	kill -9 $server $client 2>/dev/null
-	wait $server $client 2>/dev/null
+	wait $second
+	end_users mine
 	lab wait 20 sh -c '! grep -q -w rdma_rxe /proc/modules' || fail "round $round: rdma_rxe is still there"
 	lab wait 20 sh -c 'rmmod usb4_rxe 2>/dev/null; ! grep -q -w usb4_rxe /proc/modules' || fail "round $round: usb4_rxe is still there"
-	insmod $module || fail "insmod"
 done
-rmmod usb4_rxe || fail "rmmod"
-echo "all of it"

@@ -1,7 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 # perftest on a loop-back: every operation on every type of QP, bandwidth and latency, with its ways to post and to connect.
-# lab-long
 # lab: --hosts 1 --rails 0 --smp 2 --timeout 600
 . /checkout/tests/lab/guest/rdma.sh
 . /checkout/tests/lab/guest/check.sh
@@ -9,6 +8,9 @@
 # perf NAME PROGRAM OPTIONS...: one check; its figure (MB/s, or typical us) goes to figures.txt in the run's folder.
 perf() {
 	local name=$1 program=$2
+	# On the debug kernel a part of the checks must do.
+	number=$((number + 1))
+	[ $((number % LAB_PATIENCE)) = 0 ] || return 0
 	shift 2
 	case " $* " in
 	*" -R "*) check_listens=$(listens_cm) ;;
@@ -21,6 +23,7 @@ perf() {
 		END { if (figure != "") print name, figure }' "/lab/output/$name" >>/lab/figures.txt
 }
 
+number=0
 bandwidth="-n 100"
 latency="-n 200"
 
@@ -94,6 +97,7 @@ for kind in FETCH_AND_ADD CMP_AND_SWAP; do
 	perf "atomic-lat-${short,,}-cm" ib_atomic_lat $latency -A $kind -R
 done
 for name in send-bw write-bw-1m read-bw-1m write-lat send-lat; do
+	grep -q "^$name " /lab/figures.txt || continue
 	lab result "$name" "$(awk -v name=$name '$1 == name { print $2 }' /lab/figures.txt)"
 done
 checks_end

@@ -1,7 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 # The module loads and unloads 20 times, with users coming and going, by every way out: users, link, network device or module first.
-# lab-long
 # lab: --hosts 1 --rails 0 --smp 2 --timeout 500
 . /checkout/tests/lab/guest/rdma.sh
 . /checkout/tests/lab/guest/users.sh
@@ -31,7 +30,7 @@ export rdma_module rdma_dev
 ways=4
 [ "$LAB_RDMA" = rxe ] || ways=5
 
-for round in $(seq "${1-20}"); do
+for round in $(seq "${1-$(rounds 20)}"); do
 	start=$SECONDS
 	rdma_load
 	ip link show "$rdma_net" >/dev/null 2>&1 || rdma_net_up

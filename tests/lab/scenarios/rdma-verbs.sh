@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # What the objects around queue pairs promise: notification, overrun, resizing, limits, address handles, multicast, mappings,
 # memory regions, windows, on-demand paging.
-# lab-long
 # lab: --hosts 1 --rails 0 --smp 2 --timeout 300
 . /checkout/tests/lab/guest/rdma.sh
 . /checkout/tests/lab/guest/check.sh

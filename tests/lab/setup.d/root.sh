@@ -62,7 +62,7 @@ make_root_image() {
 	logged root-image in_root mkfs.erofs --quiet \
 		--exclude-regex='^(usr/(src|include|lib/rustlib|lib/llvm-[0-9]+|lib/gcc|share/(doc|man|locale|qemu|info|rust))|var/(cache|lib/apt)|boot)/' \
 		--exclude-regex='lib(LLVM|clang|rustc_driver|clang-cpp|gccjit)[-.0-9a-f]*.*\.so' \
-		--exclude-regex='^usr/bin/(qemu-.*|rustc|rustdoc|bindgen|clang.*|x86_64-linux-gnu-(gcc|g\+\+|cpp|lto).*)$' \
+		--exclude-regex='^usr/bin/(qemu-.*|rustc|rustdoc|cargo.*|clippy-driver|bindgen|clang.*|x86_64-linux-gnu-(gcc|g\+\+|cpp|lto).*)$' \
 		"$image.new" "$root"
 	mv "$image.new" "$image"
 }

@@ -37,6 +37,16 @@ impl Kernel {
         }
     }
 
+    /// What it needs on its command line. While the kernel looks at its first CPU, it forgets for a moment that page tables
+    /// have five levels; an interrupt then, which emulation is slow enough for, is a wild access to KASAN.
+    pub fn words(&self) -> &'static str {
+        if self.name == DEBUG {
+            "no5lvl"
+        } else {
+            ""
+        }
+    }
+
     /// Memory that it needs to offer scripts `mem` MiB. The debug kernel takes an eighth for KASAN's shadow, and keeps books
     /// on every lock and every allocation.
     pub fn memory(&self, mem: u32) -> u32 {

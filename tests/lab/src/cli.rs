@@ -36,6 +36,7 @@ FILE is run as root in every guest, at the same time, with the folder /lab as it
   LAB_HOST=1..N LAB_HOSTS=N     which host this is, and how many there are
   LAB_KERNEL LAB_BOOT LAB_RDMA  the kernel's name; 1, or more after 'lab boot'; what --rdma says
   LAB_PATIENCE                  how many times longer things take on this kernel: 1, or 4 on 'debug'
+  LAB_LONG                      1 when 'tests/lab/test --long' runs it: take your time
   /lab                          a folder shared by all guests, empty at the start
   /checkout                     this checkout, read-only
   host1 host2 ...               10.0.0.1 10.0.0.2 ..., for a script that gives out addresses so
@@ -128,7 +129,7 @@ fn fault(text: &str) -> Result<String, String> {
 }
 
 /// Options of `test`.
-#[derive(Args)]
+#[derive(Args, Default)]
 pub struct Test {
     /// Only scenarios whose name contains one of these
     #[arg(value_name = "NAME")]
@@ -139,7 +140,7 @@ pub struct Test {
     /// RDMA driver instead of usb4_rxe: see 'tests/lab/run --help'
     #[arg(long, value_name = "DRIVER")]
     pub rdma: Option<String>,
-    /// With those that take minutes each, too
+    /// Scenarios that count to something count further: their scripts find LAB_LONG=1
     #[arg(long)]
     pub long: bool,
     /// Run all of them so many times

@@ -150,12 +150,13 @@ fn arguments(
 ) -> Vec<String> {
     let kernel = &machine.kernel;
     let append = format!(
-        "console=ttyS0 panic=-1 {EMULATION} lab.host={host} lab.hosts={} lab.kernel={} lab.boot={boot} lab.rdma={} lab.patience={} lab.shell={} {}",
+        "console=ttyS0 panic=-1 {EMULATION} lab.host={host} lab.hosts={} lab.kernel={} lab.boot={boot} lab.rdma={} lab.patience={} lab.shell={} {} {}",
         machine.hosts,
         kernel.name,
         machine.rdma,
         kernel.patience(),
         u8::from(machine.interactive),
+        kernel.words(),
         machine.append
     );
     let mut list: Vec<String> = Vec::new();

@@ -7,7 +7,6 @@
 //! # lab-kernels: 7.3                              only on these; all kernels without the line
 //! # lab-rdma: usb4_rxe                             only with these RDMA drivers (--rdma)
 //! # lab-expects: BUG:                             the run must fail, and say this
-//! # lab-long                                      only with --long, or when it is named
 //! ```
 //!
 //! `lab-expects` is for scenarios that test the lab itself: that it notices what it promises to notice.
@@ -34,7 +33,6 @@ struct Scenario {
     options: Vec<String>,
     kernels: Option<Vec<String>>,
     drivers: Option<Vec<String>>,
-    long: bool,
     expects: Option<String>,
 }
 
@@ -56,7 +54,6 @@ impl Scenario {
             options: words("# lab:").unwrap_or_default(),
             kernels: words("# lab-kernels:"),
             drivers: words("# lab-rdma:"),
-            long: header("# lab-long").is_some(),
             expects: header("# lab-expects:").map(|text| text.trim().to_owned()),
         }
     }
@@ -80,10 +77,14 @@ impl Scenario {
     }
 
     /// The command line that runs it on a kernel, the way a person would type it.
-    fn command(&self, kernel: &str, rdma: Option<&str>) -> Vec<String> {
+    fn command(&self, kernel: &str, options: &Test) -> Vec<String> {
         let mut words = vec!["run".to_owned(), "--kernel".to_owned(), kernel.to_owned()];
-        if let Some(driver) = rdma {
+        if let Some(driver) = &options.rdma {
             words.extend(["--rdma".to_owned(), driver.to_owned()]);
+        }
+        if options.long {
+            // A guest finds it as LAB_LONG.
+            words.extend(["--append".to_owned(), "lab.long=1".to_owned()]);
         }
         words.extend(self.options.iter().cloned());
         words.push("--script".to_owned());
@@ -92,8 +93,8 @@ impl Scenario {
         words
     }
 
-    fn options(&self, kernel: &str, rdma: Option<&str>) -> Result<Run> {
-        let mut words = self.command(kernel, rdma);
+    fn options(&self, kernel: &str, options: &Test) -> Result<Run> {
+        let mut words = self.command(kernel, options);
         if let Some(path) = words.last_mut() {
             *path = self.path.display().to_string();
         }
@@ -146,9 +147,7 @@ fn all_scenarios() -> Result<Vec<Scenario>> {
 pub fn test(cache: &Cache, options: &Test) -> Result<ExitCode> {
     let rdma = options.rdma.as_deref();
     let mut chosen = all_scenarios()?;
-    if options.names.is_empty() {
-        chosen.retain(|scenario| options.long || !scenario.long);
-    } else {
+    if !options.names.is_empty() {
         chosen.retain(|scenario| {
             options
                 .names
@@ -195,7 +194,7 @@ pub fn test(cache: &Cache, options: &Test) -> Result<ExitCode> {
             number + 1
         );
         let start = Instant::now();
-        let outcome = run(cache, &scenario.options(kernel, rdma)?);
+        let outcome = run(cache, &scenario.options(kernel, options)?);
         let (passed, figures) = match &outcome {
             Ok(verdict) => {
                 let figures: Vec<String> = verdict
@@ -222,7 +221,7 @@ pub fn test(cache: &Cache, options: &Test) -> Result<ExitCode> {
         if !passed {
             failed.push(format!(
                 "tests/lab/{}",
-                scenario.command(kernel, rdma).join(" ")
+                scenario.command(kernel, options).join(" ")
             ));
         }
     }
@@ -244,6 +243,7 @@ pub fn test(cache: &Cache, options: &Test) -> Result<ExitCode> {
 #[cfg(test)]
 mod tests {
     use super::{all_scenarios, Scenario};
+    use crate::cli::Test;
     use crate::session::Verdict;
     use std::path::Path;
 
@@ -257,7 +257,7 @@ mod tests {
             ["--hosts", "3", "--fault", "0 corrupt=1%"]
         );
         assert_eq!(scenario.kernels, Some(vec!["7.3".to_owned()]));
-        let options = scenario.options("7.3", None).unwrap();
+        let options = scenario.options("7.3", &Test::default()).unwrap();
         assert_eq!(
             (options.setting.hosts, options.setting.fault),
             (3, vec!["0 corrupt=1%".to_owned()])
@@ -292,9 +292,28 @@ mod tests {
     }
 
     #[test]
+    fn guests_learn_that_they_may_take_longer() {
+        let scenario = Scenario::parse(Path::new("/x/a.sh"), "# lab: --hosts 1\n");
+        let long = Test {
+            long: true,
+            rdma: Some("rxe".to_owned()),
+            ..Test::default()
+        };
+        let setting = scenario.options("7.2", &long).unwrap().setting;
+        assert_eq!(
+            (setting.append.as_str(), setting.rdma.as_str()),
+            ("lab.long=1", "rxe")
+        );
+    }
+
+    #[test]
     fn a_wrong_header_names_the_file() {
         let scenario = Scenario::parse(Path::new("/x/typo.sh"), "# lab: --host 3\n");
-        assert!(format!("{:#}", scenario.options("7.2", None).unwrap_err()).contains("typo.sh"));
+        assert!(format!(
+            "{:#}",
+            scenario.options("7.2", &Test::default()).unwrap_err()
+        )
+        .contains("typo.sh"));
     }
 
     #[test]
@@ -302,7 +321,7 @@ mod tests {
         let scenarios = all_scenarios().unwrap();
         assert!(!scenarios.is_empty());
         for scenario in scenarios {
-            let options = scenario.options("7.2", None).unwrap();
+            let options = scenario.options("7.2", &Test::default()).unwrap();
             if let Some(topology) = options.setting.topology {
                 assert!(topology.is_absolute() && topology.exists(), "{topology:?}");
             }
