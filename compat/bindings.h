@@ -39,7 +39,10 @@
 
 /* Helpers are functions only here: bindgen sees no inline ones. */
 #include "helpers.c"
+#include "service.c"
 
 /* Macros with casts, which bindgen does not evaluate. */
 const gfp_t usb4_rxe_GFP_KERNEL = GFP_KERNEL;
 const gfp_t usb4_rxe_XA_FLAGS_ALLOC = XA_FLAGS_ALLOC;
+const unsigned int usb4_rxe_RING_FLAG_FRAME = RING_FLAG_FRAME;
+const unsigned int usb4_rxe_RING_FLAG_E2E = RING_FLAG_E2E;

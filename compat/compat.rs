@@ -48,5 +48,11 @@ pub fn smp_wmb() {
     unsafe { usb4_rxe_smp_wmb() };
 }
 
+/// Whether one more line in the log is bearable, for lines that a peer can cause.
+pub fn may_log() -> bool {
+    // SAFETY: Has no requirements.
+    unsafe { usb4_rxe_may_log() }
+}
+
 mod layout;
 pub use layout::check_layout;

@@ -5,6 +5,7 @@
  */
 #include <linux/bottom_half.h>
 #include <linux/cpumask.h>
+#include <linux/dma-mapping.h>
 #include <linux/etherdevice.h>
 #include <linux/hardirq.h>
 #include <linux/hmm.h>
@@ -19,6 +20,7 @@
 #include <linux/skbuff.h>
 #include <linux/smp.h>
 #include <linux/spinlock.h>
+#include <linux/thunderbolt.h>
 #include <linux/u64_stats_sync.h>
 #include <linux/uaccess.h>
 #include <linux/vmalloc.h>
@@ -502,6 +504,7 @@ void usb4_rxe_netdev_setup(struct net_device *dev, const struct net_device_ops *
 	dev->min_mtu = min_mtu;
 	dev->max_mtu = max_mtu;
 	dev->mtu = max_mtu;
+	dev->pcpu_stat_type = NETDEV_PCPU_STAT_TSTATS;
 }
 
 const struct net_device_ops *usb4_rxe_netdev_ops(const struct net_device *dev)
@@ -667,4 +670,148 @@ void *usb4_rxe_odp_page(struct ib_umem_odp *umem, size_t at, bool *writable)
 		return NULL;
 	*writable = pfn & HMM_PFN_WRITE;
 	return page_address(hmm_pfn_to_page(pfn));
+}
+
+/* Rings: memory that a host router reads and writes. */
+void *usb4_rxe_dma_page_alloc(void)
+{
+	return (void *)get_zeroed_page(GFP_KERNEL);
+}
+
+void usb4_rxe_dma_page_free(void *page)
+{
+	free_page((unsigned long)page);
+}
+
+/* False if the device cannot reach the page. */
+bool usb4_rxe_dma_map(struct device *device, void *page, enum dma_data_direction direction, dma_addr_t *address)
+{
+	*address = dma_map_single(device, page, PAGE_SIZE, direction);
+	return !dma_mapping_error(device, *address);
+}
+
+void usb4_rxe_dma_unmap(struct device *device, dma_addr_t address, enum dma_data_direction direction)
+{
+	dma_unmap_single(device, address, PAGE_SIZE, direction);
+}
+
+void rust_helper_dma_sync_single_for_cpu(struct device *device, dma_addr_t address, size_t size,
+					 enum dma_data_direction direction)
+{
+	dma_sync_single_for_cpu(device, address, size, direction);
+}
+
+void rust_helper_dma_sync_single_for_device(struct device *device, dma_addr_t address, size_t size,
+					    enum dma_data_direction direction)
+{
+	dma_sync_single_for_device(device, address, size, direction);
+}
+
+struct device *rust_helper_get_device(struct device *device)
+{
+	return get_device(device);
+}
+
+void rust_helper_put_device(struct device *device)
+{
+	put_device(device);
+}
+
+/* A ring that is looked at, not waited for: its first interrupt masks it, and nobody unmasks it. */
+static void usb4_rxe_no_poll(void *data)
+{
+}
+
+void usb4_rxe_ring_without_interrupts(struct tb_ring *ring)
+{
+	ring->start_poll = usb4_rxe_no_poll;
+}
+
+/* Packets of the network device */
+bool usb4_rxe_has_taps(struct net_device *device)
+{
+	bool taps;
+
+	rcu_read_lock();
+	taps = dev_nit_active_rcu(device);
+	rcu_read_unlock();
+	return taps;
+}
+
+/* Room for a packet of @len bytes that came in; @data is where it goes. */
+struct sk_buff *usb4_rxe_skb_alloc(struct net_device *device, unsigned int len, u8 **data)
+{
+	struct sk_buff *skb = netdev_alloc_skb_ip_align(device, len);
+
+	if (skb)
+		*data = skb_put(skb, len);
+	return skb;
+}
+
+void usb4_rxe_skb_drop(struct sk_buff *skb)
+{
+	dev_kfree_skb_any(skb);
+}
+
+/* The packet is for this host. Softirqs are off. */
+void usb4_rxe_skb_receive(struct sk_buff *skb, struct net_device *device)
+{
+	unsigned int len = skb->len;
+
+	skb->protocol = eth_type_trans(skb, device);
+	dev_sw_netstats_rx_add(device, len);
+	netif_receive_skb(skb);
+}
+
+/* Shows taps a packet that the RDMA device got. IP shall not have it: to IP it looks like somebody else's. */
+void usb4_rxe_skb_show_received(struct sk_buff *skb, struct net_device *device)
+{
+	skb->protocol = eth_type_trans(skb, device);
+	skb->pkt_type = PACKET_OTHERHOST;
+	netif_receive_skb(skb);
+}
+
+/* Shows taps a packet that the RDMA device sends. */
+void usb4_rxe_skb_show_sent(struct sk_buff *skb, struct net_device *device)
+{
+	skb_reset_mac_header(skb);
+	skb_set_network_header(skb, ETH_HLEN);
+	skb->protocol = eth_hdr(skb)->h_proto;
+	rcu_read_lock();
+	dev_queue_xmit_nit(skb, device);
+	rcu_read_unlock();
+	consume_skb(skb);
+}
+
+/* The first @len bytes of a packet to send. */
+int usb4_rxe_skb_copy(const struct sk_buff *skb, int offset, void *to, int len)
+{
+	return skb_copy_bits(skb, offset, to, len);
+}
+
+unsigned int usb4_rxe_skb_len(const struct sk_buff *skb)
+{
+	return skb->len;
+}
+
+void usb4_rxe_skb_sent(struct sk_buff *skb, struct net_device *device)
+{
+	dev_sw_netstats_tx_add(device, 1, skb->len);
+	dev_consume_skb_any(skb);
+}
+
+void rust_helper_netif_wake_queue(struct net_device *device)
+{
+	netif_wake_queue(device);
+}
+
+/* Each entry of a table, reserved ones left out. */
+void *usb4_rxe_xa_find(struct xarray *xa, unsigned long *index)
+{
+	return xa_find(xa, index, ULONG_MAX, XA_PRESENT);
+}
+
+void *usb4_rxe_xa_find_after(struct xarray *xa, unsigned long *index)
+{
+	return xa_find_after(xa, index, ULONG_MAX, XA_PRESENT);
 }

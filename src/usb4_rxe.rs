@@ -35,15 +35,23 @@ module! {
 }
 
 /// The loaded module.
+///
+/// It goes in this order: no cable is left, then no RDMA device, then no peer and no network device.
 struct Usb4Rxe {
+    _service: usb4::service::Registration,
     _subsystem: verbs::link::Subsystem,
+    _peers: usb4::peers::Peers,
 }
 
 impl kernel::Module for Usb4Rxe {
     fn init(_module: &'static ThisModule) -> Result<Self> {
         check_layout()?;
+        let peers = usb4::peers::Peers::new();
+        let subsystem = verbs::link::Subsystem::register()?;
         Ok(Self {
-            _subsystem: verbs::link::Subsystem::register()?,
+            _service: usb4::service::Registration::new()?,
+            _subsystem: subsystem,
+            _peers: peers,
         })
     }
 }

@@ -51,7 +51,7 @@ impl Requester {
         attr: &Attr,
         now: Time,
         headers: &Headers,
-        payload: &E::Payload,
+        payload: &E::Payload<'_>,
         env: &mut E,
     ) -> Result<Taken, Failure> {
         let Body::Rc(rc) = &headers.repr.body else {
@@ -209,7 +209,7 @@ impl Requester {
         psn: Psn,
         part: &ReadResponse,
         headers: &Headers,
-        payload: &E::Payload,
+        payload: &E::Payload<'_>,
         env: &mut E,
     ) -> Result<Taken, Failure> {
         if let ReadResponse::First(aeth) | ReadResponse::Last(aeth) | ReadResponse::Only(aeth) =

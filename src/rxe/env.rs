@@ -80,7 +80,7 @@ pub enum AtomicOp {
 /// [`check`](super::access::check) translated them.
 pub trait Memory {
     /// The payload of a received packet, wherever it lies.
-    type Payload: ?Sized;
+    type Payload<'a>: ?Sized;
 
     /// A region, kept alive while this is held; the engine holds it within one call only.
     type Region;
@@ -93,7 +93,7 @@ pub trait Memory {
         &mut self,
         region: &Self::Region,
         at: u64,
-        payload: &Self::Payload,
+        payload: &Self::Payload<'_>,
         range: Range<usize>,
     ) -> Result<(), Fault>;
 

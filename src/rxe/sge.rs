@@ -127,7 +127,7 @@ pub fn scatter<M: Memory + ?Sized>(
     who: Identity,
     sges: &[Sge],
     offset: u32,
-    payload: &M::Payload,
+    payload: &M::Payload<'_>,
     len: u32,
 ) -> Result<(), ScatterError> {
     let mut from = 0usize;

@@ -6,8 +6,8 @@
 //!
 //! ```text
 //!   ip link add type usb4eth --> setup --> registered by the core, deleted by ip link del or with us
-//!   IP to this host itself takes lo, so what comes to start_xmit is for somebody else: no rail leads
-//!   there, it is dropped and counted
+//!   one of a peer, see ethernet.rs --> its private part points to the peer's wire
+//!   IP to this host itself takes lo, so what comes to start_xmit is for somebody else: xmit.rs
 //! ```
 
 use core::ptr;
@@ -16,8 +16,12 @@ use kernel::error::to_result;
 use kernel::ffi;
 use kernel::prelude::*;
 use kernel::str::CStrExt;
+use kernel::sync::atomic::{ordering, Atomic};
+use kernel::sync::{Arc, ArcBorrow};
 use kernel::types::Opaque;
 
+use super::wire::Wire;
+use super::xmit::start_xmit;
 use crate::verbs::Shared;
 
 /// Largest Ethernet payload, and what we begin with: room for a path MTU of 4096.
@@ -47,26 +51,12 @@ static ETHTOOL_OPS: Shared<compat::ethtool_ops> = Shared(compat::ethtool_ops {
 /// # Safety
 ///
 /// As the core calls it.
-unsafe extern "C" fn setup(device: *mut compat::net_device) {
+pub unsafe extern "C" fn setup(device: *mut compat::net_device) {
     // SAFETY: The core hands in a new device; the tables are statics, and devices with them are gone
     // before the module is: see `LinkType`.
     unsafe {
         compat::usb4_rxe_netdev_setup(device, &DEVICE_OPS.0, &ETHTOOL_OPS.0, MIN_MTU, MAX_MTU);
     }
-}
-
-/// `net_device_ops.ndo_start_xmit`: no rail leads anywhere.
-///
-/// # Safety
-///
-/// As the core calls it.
-unsafe extern "C" fn start_xmit(
-    packet: *mut compat::sk_buff,
-    device: *mut compat::net_device,
-) -> compat::netdev_tx_t {
-    // SAFETY: The packet is ours to free; the device is registered during the call.
-    unsafe { compat::usb4_rxe_drop(packet, device) };
-    compat::netdev_tx_NETDEV_TX_OK
 }
 
 /// `ethtool_ops.get_link_ksettings`
@@ -75,12 +65,16 @@ unsafe extern "C" fn start_xmit(
 ///
 /// As the core calls it.
 unsafe extern "C" fn get_link_ksettings(
-    _device: *mut compat::net_device,
+    device: *mut compat::net_device,
     settings: *mut compat::ethtool_link_ksettings,
 ) -> ffi::c_int {
     // SAFETY: The core hands in zeroed settings to fill.
     let base = unsafe { &mut (*settings).base };
-    base.speed = SPEED;
+    // SAFETY: The core hands in a device of ours.
+    base.speed = match unsafe { speed(device) }.load(ordering::Relaxed) {
+        0 => SPEED,
+        sum => sum,
+    };
     // Constants of one byte.
     base.duplex = compat::DUPLEX_FULL as u8;
     base.port = compat::PORT_OTHER as u8;
@@ -113,6 +107,46 @@ pub unsafe fn is_ours(device: *mut compat::net_device) -> bool {
     // SAFETY: As our caller promises; the field is set before the device is registered, for good.
     let ops = unsafe { compat::usb4_rxe_netdev_ops(device) };
     ptr::eq(ops, &DEVICE_OPS.0)
+}
+
+/// Where a device of ours keeps what it leads to: from `Arc::into_raw`, or null.
+///
+/// # Safety
+///
+/// `device` is one of ours, and held.
+pub unsafe fn private(device: *mut compat::net_device) -> *mut *const Wire {
+    // SAFETY: As our caller promises.
+    unsafe { &raw mut (*compat::netdev_priv(device).cast::<Private>()).wire }
+}
+
+/// What a device of ours has for itself; zeroed when it is made.
+#[repr(C)]
+struct Private {
+    /// See [`private`].
+    wire: *const Wire,
+    /// The sum of the rails, in Mbit/s; 0 if there never were any.
+    speed: Atomic<u32>,
+}
+
+/// Bytes of the private part.
+pub const PRIVATE_SIZE: usize = size_of::<Private>();
+
+/// # Safety
+///
+/// `device` is one of ours, and held during `'a`.
+unsafe fn speed<'a>(device: *mut compat::net_device) -> &'a Atomic<u32> {
+    // SAFETY: As our caller promises.
+    unsafe { &(*compat::netdev_priv(device).cast::<Private>()).speed }
+}
+
+/// Sets the speed, in Mbit/s.
+///
+/// # Safety
+///
+/// `device` is one of ours, and held.
+pub unsafe fn set_speed(device: *mut compat::net_device, mbps: u32) {
+    // SAFETY: As our caller promises.
+    unsafe { speed(device) }.store(mbps, ordering::Relaxed);
 }
 
 /// A reference to a network device.
@@ -178,6 +212,42 @@ impl Netdev {
         unsafe { compat::usb4_rxe_netdev_is_registered(self.0) }
     }
 
+    /// The rails to the peer. `None`: it leads nowhere.
+    pub fn wire(&self) -> Option<Arc<Wire>> {
+        // SAFETY: As our caller of `hold` promised the device is there; it is one of ours, or of
+        // somebody else's, which `is_ours` tells.
+        let wire = unsafe {
+            if !is_ours(self.0) {
+                return None;
+            }
+            private(self.0).read()
+        };
+        if wire.is_null() {
+            return None;
+        }
+        // SAFETY: The private part owns a reference, until the device is freed.
+        Some(unsafe { ArcBorrow::from_raw(wire) }.into())
+    }
+
+    /// Whether somebody listens (tcpdump).
+    #[inline]
+    pub fn has_taps(&self) -> bool {
+        // SAFETY: The device is held.
+        unsafe { compat::usb4_rxe_has_taps(self.0) }
+    }
+
+    /// No packets may come for now.
+    pub fn stop_queue(&self) {
+        // SAFETY: The device is held.
+        unsafe { compat::netif_stop_queue(self.0) };
+    }
+
+    /// Packets may come again.
+    pub fn wake_queue(&self) {
+        // SAFETY: The device is held.
+        unsafe { compat::netif_wake_queue(self.0) };
+    }
+
     /// The state of an RDMA port over it.
     pub fn port_state(&self) -> compat::ib_port_state {
         // SAFETY: The device is held.
@@ -213,6 +283,7 @@ impl LinkType {
         let ops = KBox::new(
             Opaque::new(compat::rtnl_link_ops {
                 kind: c"usb4eth".as_char_ptr(),
+                priv_size: PRIVATE_SIZE,
                 setup: Some(setup),
                 ..pin_init::zeroed()
             }),

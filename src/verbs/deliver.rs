@@ -7,6 +7,7 @@ use kernel::workqueue::{self, WorkItem};
 
 use super::device::Device;
 use super::lock::Bh;
+use super::pieces::Pieces;
 use super::qp::Qp;
 use crate::rxe::inbound::{delivery, Delivery};
 use crate::rxe::wire::Headers;
@@ -50,7 +51,7 @@ fn go_on(device: ArcBorrow<'_, Device>, bh: &Bh) {
             },
             Ok((Delivery::Group(gid), headers)) => {
                 device.groups.for_each(bh, &gid, |qp| {
-                    Qp::receive_one(qp, bh, &headers, packet.payload());
+                    Qp::receive_one(qp, bh, &headers, &Pieces::new(packet.payload()));
                 });
                 device.loopback.put(packet);
             }

@@ -16,6 +16,7 @@ use kernel::sync::{Arc, ArcBorrow};
 use kernel::workqueue::{impl_has_work, new_work, Work};
 
 use super::ah::Handles;
+use super::gids::Addresses;
 use super::keys::Keys;
 use super::lock::{new_irq_lock, Bh, IrqLock};
 use super::loopback::Loopback;
@@ -29,8 +30,9 @@ use super::table::Table;
 use super::work;
 use crate::rxe::events::{Counter, Event};
 use crate::rxe::mtu::Mtu;
-use crate::rxe::wire::PacketRepr;
+use crate::rxe::wire::{Headers, PacketRepr};
 use crate::usb4::netdev::Netdev;
+use crate::usb4::wire::Wire;
 
 pub use super::limits;
 
@@ -62,9 +64,14 @@ pub struct Device {
     /// Numbers of shared receive queues.
     #[pin]
     pub srq_numbers: Numbers,
+    /// Our own IP addresses.
+    #[pin]
+    pub addresses: Addresses,
     /// The way to this host.
     #[pin]
     pub loopback: Loopback,
+    /// The way to the peer.
+    wire: Option<Arc<Wire>>,
     /// Work left over.
     #[pin]
     pub schedule: Schedule,
@@ -101,7 +108,7 @@ impl Device {
     pub fn new(netdev: &Netdev) -> Result<Arc<Self>> {
         let loopback = Loopback::new()?;
         let counters = Counters::new()?;
-        let held = netdev.clone();
+        let (held, wire) = (netdev.clone(), netdev.wire());
         let device = Arc::pin_init(
             try_pin_init!(Self {
                 qps <- Table::new(),
@@ -110,7 +117,9 @@ impl Device {
                 groups <- Groups::new(),
                 pd_numbers <- Numbers::new(1, limits::OBJECTS as usize),
                 srq_numbers <- Numbers::new(LOWEST_SRQ, limits::SRQ as usize),
+                addresses <- Addresses::new(),
                 loopback <- loopback,
+                wire,
                 schedule <- Schedule::new(),
                 counters,
                 work <- new_work!("usb4_rxe port"),
@@ -194,6 +203,33 @@ impl Device {
         let to = packet.ethernet.dst.0;
         let is_group = to[0] & 1 != 0;
         is_group || mac_number(to) == self.mac.load(ordering::Relaxed)
+    }
+
+    /// Whether a packet is for a group.
+    #[inline]
+    pub fn is_group(&self, packet: &PacketRepr) -> bool {
+        packet.ethernet.dst.0[0] & 1 != 0
+    }
+
+    /// Whether a received packet is for this device: by its link address and its IP address. What
+    /// is only ours to forward has our link address alone.
+    #[inline]
+    pub fn takes(&self, bh: &Bh, headers: &Headers) -> bool {
+        let packet = &headers.repr;
+        self.is_group(packet)
+            || self.is_for_us(packet) && self.addresses.contains(bh, &packet.ip.dst_gid())
+    }
+
+    /// The rails to the peer, if there is one.
+    #[inline]
+    pub fn wire(&self) -> Option<&Arc<Wire>> {
+        self.wire.as_ref()
+    }
+
+    /// Whether who found no room may find some now; if not, there will be a word.
+    pub fn may_have_room(&self) -> bool {
+        let on_wire = self.wire.as_ref().is_none_or(|wire| wire.may_have_room());
+        on_wire && self.loopback.has_room()
     }
 
     /// Counts an event of the engine.

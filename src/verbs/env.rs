@@ -14,6 +14,7 @@ use super::cq::Wake;
 use super::lock::Bh;
 use super::loopback::Packet;
 use super::mr::Handle;
+use super::pieces::Pieces;
 use super::qp::{Ends, Qp};
 use crate::rxe::access::{AccessError, Facts, Identity};
 use crate::rxe::cqe::Cqe;
@@ -23,6 +24,7 @@ use crate::rxe::env::{
 use crate::rxe::events::{AsyncEvent, Event};
 use crate::rxe::wire::{Feth, PacketRepr};
 use crate::rxe::wqe::{BadWr, BindMw, RecvWr, RegMr, SendWr, Sge};
+use crate::usb4::wire::Outgoing;
 
 /// What to do once the queue pair's lock is free.
 #[derive(Default)]
@@ -35,6 +37,8 @@ pub struct Later {
     pub srq_limit: bool,
     /// Memory was not there and is being fetched: try again soon.
     pub absent: bool,
+    /// Packets went to a wire: they leave at the latest now.
+    pub flush: bool,
     /// Events of the queue pair, each at most once: a set of [`bit`]s.
     pub events: u8,
 }
@@ -52,9 +56,13 @@ pub const fn bit(event: AsyncEvent) -> u8 {
 }
 
 /// Where the packet being built goes.
-enum Out {
+enum Out<'a> {
     /// To this host.
     Loopback(KBox<Packet>),
+    /// To the host at the other end of the rails.
+    Wire(Outgoing<'a>),
+    /// To a group: members are here and at the other end.
+    Group(KBox<Packet>, PacketRepr),
     /// To a host that no rail leads to: it is lost, as on any network.
     Nowhere,
 }
@@ -65,7 +73,7 @@ pub struct Env<'a> {
     bh: &'a Bh,
     ends: &'a mut Ends,
     later: &'a mut Later,
-    out: Option<Out>,
+    out: Option<Out<'a>>,
 }
 
 impl<'a> Env<'a> {
@@ -133,7 +141,7 @@ impl Completions for Env<'_> {
 }
 
 impl<'a> Memory for Env<'a> {
-    type Payload = [u8];
+    type Payload<'p> = Pieces<'p>;
     type Region = Handle<'a>;
 
     #[inline]
@@ -146,11 +154,17 @@ impl<'a> Memory for Env<'a> {
         &mut self,
         region: &Self::Region,
         at: u64,
-        payload: &[u8],
+        payload: &Pieces<'_>,
         range: Range<usize>,
     ) -> Result<(), Fault> {
-        let stored = region.store(at, payload.get(range).ok_or(Fault::Gone)?);
-        self.note(stored)
+        let pieces = payload.range(range).ok_or(Fault::Gone)?;
+        let mut at = at;
+        for piece in pieces.as_slice() {
+            let stored = region.store(at, piece);
+            self.note(stored)?;
+            at = at.wrapping_add(piece.len() as u64);
+        }
+        Ok(())
     }
 
     #[inline]
@@ -197,28 +211,64 @@ impl<'a> Memory for Env<'a> {
     }
 }
 
+impl<'a> Env<'a> {
+    /// A packet to this host, or a group.
+    fn begin_here(&mut self, packet: &PacketRepr, payload_len: usize) -> Result<Out<'a>, Busy> {
+        let device = self.qp.device();
+        let mut place = device.loopback.take().ok_or(Busy)?;
+        if !place.begin(packet, payload_len) {
+            device.loopback.put(place);
+            return Ok(Out::Nowhere);
+        }
+        Ok(if device.is_group(packet) {
+            Out::Group(place, *packet)
+        } else {
+            Out::Loopback(place)
+        })
+    }
+
+    /// Sends the other end's members of a group a copy. Datagrams may be lost, so it goes now or
+    /// never.
+    fn send_to_group(&mut self, packet: &Packet, repr: &PacketRepr) {
+        let Some(wire) = self.qp.device().wire() else {
+            return;
+        };
+        let payload = packet.payload();
+        let Ok(Some(mut copy)) = wire.begin(self.bh, repr, payload.len()) else {
+            return;
+        };
+        let filled = copy.append(payload.len(), |room| {
+            room.copy_from_slice(payload);
+            Ok(())
+        });
+        match filled {
+            Ok(()) => copy.commit(self.qp.name.qpn),
+            Err(_) => copy.abort(),
+        }
+        self.later.flush = true;
+    }
+}
+
 impl Link for Env<'_> {
     #[inline]
     fn begin(&mut self, packet: &PacketRepr, payload_len: usize) -> Result<(), Busy> {
-        let device = self.qp.device();
-        if !device.is_for_us(packet) {
-            self.out = Some(Out::Nowhere);
-            return Ok(());
-        }
-        let mut place = device.loopback.take().ok_or(Busy)?;
-        self.out = Some(if place.begin(packet, payload_len) {
-            Out::Loopback(place)
-        } else {
-            device.loopback.put(place);
-            Out::Nowhere
-        });
+        let (qp, bh) = (self.qp, self.bh);
+        let out = match qp.device().wire() {
+            Some(wire) if !qp.device().is_for_us(packet) => wire
+                .begin(bh, packet, payload_len)?
+                .map_or(Out::Nowhere, Out::Wire),
+            None if !qp.device().is_for_us(packet) => Out::Nowhere,
+            _ => self.begin_here(packet, payload_len)?,
+        };
+        self.out = Some(out);
         Ok(())
     }
 
     #[inline]
     fn append(&mut self, region: &Self::Region, at: u64, len: usize) -> Result<(), Fault> {
         let loaded = match &mut self.out {
-            Some(Out::Loopback(packet)) => {
+            Some(Out::Wire(packet)) => packet.append(len, |room| region.load(at, room)),
+            Some(Out::Loopback(packet) | Out::Group(packet, _)) => {
                 region.load(at, packet.payload_mut(len).ok_or(Fault::Gone)?)
             }
             Some(Out::Nowhere) | None => Ok(()),
@@ -228,23 +278,46 @@ impl Link for Env<'_> {
 
     #[inline]
     fn append_bytes(&mut self, bytes: &[u8]) {
-        if let Some(Out::Loopback(packet)) = &mut self.out {
-            if let Some(room) = packet.payload_mut(bytes.len()) {
-                room.copy_from_slice(bytes);
+        match &mut self.out {
+            Some(Out::Wire(packet)) => {
+                // There is room for what was announced, and no more is said.
+                let _ = packet.append(bytes.len(), |room| {
+                    room.copy_from_slice(bytes);
+                    Ok(())
+                });
             }
+            Some(Out::Loopback(packet) | Out::Group(packet, _)) => {
+                if let Some(room) = packet.payload_mut(bytes.len()) {
+                    room.copy_from_slice(bytes);
+                }
+            }
+            Some(Out::Nowhere) | None => {}
         }
     }
 
     #[inline]
     fn commit(&mut self) {
-        if let Some(Out::Loopback(packet)) = self.out.take() {
-            self.qp.device().loopback.send(packet);
+        match self.out.take() {
+            Some(Out::Wire(packet)) => {
+                packet.commit(self.qp.name.qpn);
+                self.later.flush = true;
+            }
+            Some(Out::Loopback(packet)) => self.qp.device().loopback.send(packet),
+            Some(Out::Group(packet, repr)) => {
+                self.send_to_group(&packet, &repr);
+                self.qp.device().loopback.send(packet);
+            }
+            Some(Out::Nowhere) | None => {}
         }
     }
 
     fn abort(&mut self) {
-        if let Some(Out::Loopback(packet)) = self.out.take() {
-            self.qp.device().loopback.put(packet);
+        match self.out.take() {
+            Some(Out::Wire(packet)) => packet.abort(),
+            Some(Out::Loopback(packet) | Out::Group(packet, _)) => {
+                self.qp.device().loopback.put(packet);
+            }
+            Some(Out::Nowhere) | None => {}
         }
     }
 }

@@ -5,6 +5,7 @@
 //!
 //! ```text
 //!   rdma link add      --> newlink --> register: in the books, then known to the core     Up
+//!   a peer is new      --> add_automatic ----^
 //!   rdma link delete   --> dellink, then the core unregisters ---.                        Ending
 //!   network device gone --> notifier --> work unregisters -------+--> dealloc_driver      Ended
 //!   module exit        --> Links::close unregisters -------------'        |
@@ -245,6 +246,9 @@ impl Links {
         // While it was not registered yet there was nobody to tell, and nothing to unregister.
         let is_wanted = self.with(ib, |link| link.stage == Stage::Up);
         if is_wanted == Some(true) {
+            if let Some(wire) = device.wire() {
+                wire.set_device(Some(device.clone()));
+            }
             device.note_state(netdev);
             core.pass_state(netdev);
         } else {
@@ -385,6 +389,8 @@ fn allocate(device: &Arc<Device>, netdev: &Netdev) -> Result<*mut compat::ib_dev
     // module, which waits for the end of the device.
     unsafe {
         Object::set(ib, device.clone());
+        // The host router, or nothing. It outlives the network device, and that outlives us.
+        (*ib).__bindgen_anon_1.dev.parent = compat::usb4_rxe_netdev_parent(netdev.raw());
         // A small constant.
         (*ib).node_type = compat::RDMA_NODE_IB_CA as u8;
         (*ib).phys_port_cnt = 1;
@@ -419,6 +425,9 @@ fn guid(mac: [u8; 6]) -> u64 {
 pub unsafe extern "C" fn dealloc_driver(ib: *mut compat::ib_device) {
     // SAFETY: The device is ours, and nobody uses it any more.
     let device = unsafe { Object::<compat::ib_device, Device>::take(ib) };
+    if let Some(wire) = device.wire() {
+        wire.set_device(None);
+    }
     Device::settle(&device);
     let Ok(links) = links() else { return };
     let stage = links.with(ib, |link| {
@@ -495,6 +504,31 @@ fn add(name: &CStr, netdev: &Netdev, is_ours: bool) -> Result {
         pr_err!("rdma link add {name}: the network device has an RDMA device already\n");
     }
     added
+}
+
+/// Makes the device that comes without a command, unless there is one over this network device.
+/// Takes RTNL.
+///
+/// # Errors
+///
+/// What the core says.
+pub fn add_automatic(netdev: &Netdev) -> Result {
+    let mut name: Name = [0; NAME_BYTES];
+    // The core puts in the first number that is free.
+    for (place, byte) in name.iter_mut().zip(b"usb4_rxe%d") {
+        *place = *byte as ffi::c_char;
+    }
+    match links()?.register(&name, netdev) {
+        Err(error) if error == EEXIST => Ok(()),
+        registered => registered,
+    }
+}
+
+/// Waits until devices whose network device is gone are gone, too. Sleeps, takes RTNL.
+pub fn settle() {
+    if let Ok(links) = links() {
+        links.clean_up();
+    }
 }
 
 /// `rdma_link_ops.dellink`: the core unregisters the device next. It does not expect us to fail.

@@ -20,6 +20,7 @@
 use kernel::prelude::*;
 
 use super::lock::{new_irq_lock, IrqLock};
+use super::pieces::Pieces;
 use crate::rxe::icrc::Crc32;
 use crate::rxe::qpn::Qpn;
 use crate::rxe::wire::PacketRepr;
@@ -63,6 +64,21 @@ impl Packet {
             }
             Err(_) => false,
         }
+    }
+
+    /// Becomes a copy of a packet for `to`. `false`: it is longer than any packet.
+    pub fn fill(&mut self, to: Qpn, head: &[u8], payload: &Pieces<'_>) -> bool {
+        self.to = to;
+        let Some(place) = self.head.get_mut(..head.len()) else {
+            return false;
+        };
+        place.copy_from_slice(head);
+        self.head_len = head.len();
+        match payload.copy_to(&mut self.payload) {
+            Some(len) => self.payload_len = len,
+            None => return false,
+        }
+        true
     }
 
     /// Room for the next `len` bytes of payload.

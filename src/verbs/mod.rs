@@ -23,6 +23,8 @@ pub mod cq;
 pub mod deliver;
 pub mod device;
 pub mod env;
+pub mod gids;
+pub mod inbound;
 pub mod kernel_wr;
 pub mod keys;
 pub mod limits;
@@ -39,6 +41,7 @@ pub mod odp;
 pub mod ops;
 pub mod pages;
 pub mod pd;
+pub mod pieces;
 pub mod pma;
 pub mod port;
 pub mod qp;
@@ -51,7 +54,7 @@ pub mod table;
 pub mod timer;
 pub mod udata;
 pub mod umem;
-mod work;
+pub mod work;
 
 use kernel::prelude::*;
 

@@ -3,7 +3,9 @@
 //! The table of verbs: which function of which file the core calls.
 
 use super::object::Object;
-use super::{ah, context, cq, link, mcast, mmap, mr, mw, pd, pma, port, qp, query, srq, stats};
+use super::{
+    ah, context, cq, gids, link, mcast, mmap, mr, mw, pd, pma, port, qp, query, srq, stats,
+};
 use super::{zeroed, Shared};
 
 /// The verbs.
@@ -15,6 +17,7 @@ pub static OPS: Shared<compat::ib_device_ops> = Shared(compat::ib_device_ops {
     // `RXE_UVERBS_ABI_VERSION`, which only user space has a header for.
     uverbs_abi_ver: 2,
 
+    add_gid: Some(gids::add_gid),
     advise_mr: Some(mr::advise_mr),
     alloc_hw_port_stats: Some(stats::alloc_hw_port_stats),
     alloc_mr: Some(mr::alloc_mr),
@@ -31,6 +34,7 @@ pub static OPS: Shared<compat::ib_device_ops> = Shared(compat::ib_device_ops {
     dealloc_mw: Some(mw::dealloc_mw),
     dealloc_pd: Some(pd::dealloc_pd),
     dealloc_ucontext: Some(context::dealloc_ucontext),
+    del_gid: Some(gids::del_gid),
     dereg_mr: Some(mr::dereg_mr),
     destroy_ah: Some(ah::destroy_ah),
     destroy_cq: Some(cq::destroy_cq),

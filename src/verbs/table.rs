@@ -172,6 +172,20 @@ impl<T: Send + Sync> Table<T> {
         unsafe { self.load(number).as_ref() }
     }
 
+    /// Shows every object.
+    pub fn for_each<'a>(&'a self, bh: &'a Bh, mut show: impl FnMut(ArcBorrow<'a, T>)) {
+        let mut index = 0;
+        // SAFETY: The xarray is initialised; reading it takes no lock.
+        let mut entry = unsafe { compat::usb4_rxe_xa_find(self.entries.get(), &mut index) };
+        while !entry.is_null() {
+            // SAFETY: As in `get`.
+            show(unsafe { ArcBorrow::from_raw(entry.cast::<T>().cast_const()) });
+            // SAFETY: As above.
+            entry = unsafe { compat::usb4_rxe_xa_find_after(self.entries.get(), &mut index) };
+        }
+        let _ = bh;
+    }
+
     /// Takes an object out: after this no reader has it any more. Sleeps.
     ///
     /// `None` if there is none, or the number is only reserved.

@@ -1,19 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The clock, and one timer per queue pair.
+//! The clock, and timers that are part of what they fire for: a queue pair, a wire.
 //!
 //! The `kernel` crate's `HrTimer` hands its pointer over when it starts and cancels when a handle
 //! is dropped. A queue pair re-arms its timer under its own lock, from its own callback too, and
 //! must be able to cancel without that lock: hence this small island.
 
-use core::mem::offset_of;
+use core::marker::PhantomData;
 
 use kernel::prelude::*;
 use kernel::sync::ArcBorrow;
 use kernel::types::Opaque;
 
-use super::lock::Bh;
-use super::qp::Qp;
 use crate::rxe::time::Time;
 
 /// Nanoseconds of the monotonic clock.
@@ -25,24 +23,39 @@ pub fn now() -> Time {
     Time(ns.unsigned_abs())
 }
 
-/// The timer of a queue pair; fires in softirq context.
+/// What a timer fires for.
+///
+/// # Safety
+///
+/// `OFFSET` is where in `Self` its [`Timer`] lies.
+pub unsafe trait HasTimer: Sized + Send + Sync {
+    /// See above.
+    const OFFSET: usize;
+
+    /// The timer fired. In softirq context.
+    fn fired(this: ArcBorrow<'_, Self>);
+}
+
+/// A timer; fires in softirq context.
 #[pin_data(PinnedDrop)]
-pub struct Timer {
+#[repr(transparent)]
+pub struct Timer<T: HasTimer> {
     #[pin]
     timer: Opaque<compat::hrtimer>,
+    owner: PhantomData<fn(&T)>,
 }
 
 // SAFETY: An hrtimer belongs to no thread; the core locks it.
-unsafe impl Send for Timer {}
+unsafe impl<T: HasTimer> Send for Timer<T> {}
 // SAFETY: As above: it may be started and cancelled from anywhere at once.
-unsafe impl Sync for Timer {}
+unsafe impl<T: HasTimer> Sync for Timer<T> {}
 
-impl Timer {
+impl<T: HasTimer> Timer<T> {
     /// A timer that is not set.
     ///
     /// # Safety
     ///
-    /// The timer must be the field `timer` of a [`Qp`] that lives in an `Arc`.
+    /// The timer must be the field at `OFFSET` of a `T` that lives in an `Arc`.
     pub unsafe fn new() -> impl PinInit<Self> {
         pin_init!(Self {
             timer <- Opaque::ffi_init(|place: *mut compat::hrtimer| {
@@ -50,12 +63,13 @@ impl Timer {
                 unsafe {
                     compat::hrtimer_setup(
                         place,
-                        Some(fired),
+                        Some(fired::<T>),
                         compat::CLOCK_MONOTONIC as _,
                         compat::hrtimer_mode_HRTIMER_MODE_ABS_SOFT,
                     );
                 }
             }),
+            owner: PhantomData,
         })
     }
 
@@ -85,28 +99,21 @@ impl Timer {
 const SLACK_NS: u64 = 5_000;
 
 #[pinned_drop]
-impl PinnedDrop for Timer {
+impl<T: HasTimer> PinnedDrop for Timer<T> {
     fn drop(self: Pin<&mut Self>) {
-        // Never set again: nobody else has the queue pair any more.
+        // Never set again: nobody else has the owner any more.
         self.cancel();
     }
 }
 
-unsafe extern "C" fn fired(timer: *mut compat::hrtimer) -> compat::hrtimer_restart {
-    // SAFETY: `timer` was set up by `Timer::new`, whose caller promised that it is the `timer` of a
-    // `Qp` in an `Arc`. `Timer` begins with the hrtimer (checked below). The callback runs only
-    // while the timer is not cancelled, which `Qp::shut` and `drop` do before the `Qp` goes away.
-    let qp = unsafe {
-        let qp = timer
-            .cast::<u8>()
-            .sub(offset_of!(Qp, timer))
-            .cast::<Qp>()
-            .cast_const();
-        ArcBorrow::from_raw(qp)
+unsafe extern "C" fn fired<T: HasTimer>(timer: *mut compat::hrtimer) -> compat::hrtimer_restart {
+    // SAFETY: `timer` was set up by `Timer::new`, whose caller promised that it lies at `OFFSET` of a
+    // `T` in an `Arc`, and a `Timer` is its hrtimer. The callback runs only while the timer is not
+    // cancelled, which `drop` at the latest does before the owner goes away.
+    let owner = unsafe {
+        let owner = timer.cast::<u8>().sub(T::OFFSET).cast::<T>().cast_const();
+        ArcBorrow::from_raw(owner)
     };
-    let bh = Bh::disable();
-    Qp::timer_fired(qp, &bh);
+    T::fired(owner);
     compat::hrtimer_restart_HRTIMER_NORESTART
 }
-
-const _: () = assert!(offset_of!(Timer, timer) == 0);

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Taking back work items: the `kernel` crate can only enqueue them.
+//! Taking back work items, and putting them off: the `kernel` crate can only enqueue them.
 
 use kernel::sync::Arc;
+use kernel::time::Jiffies;
 use kernel::workqueue::{HasDelayedWork, HasWork, Work, WorkItem};
 
 /// Waits until the work neither runs nor waits to run. Sleeps.
@@ -35,6 +36,23 @@ where
     unsafe {
         let work = Work::raw_get(T::raw_get_work(raw.cast_mut()));
         if compat::cancel_delayed_work_sync(work.cast()) {
+            drop(Arc::from_raw(raw));
+        }
+    }
+}
+
+/// Has delayed work run after `delay`, whether it was to run at another time or not at all. From any
+/// context, on a queue where it may take its time.
+pub fn start_delayed<T, const ID: u64>(owner: &Arc<T>, delay: Jiffies)
+where
+    T: WorkItem<ID, Pointer = Arc<T>> + HasDelayedWork<T, ID>,
+{
+    let raw = Arc::into_raw(owner.clone());
+    // SAFETY: As in `cancel_delayed`. The work has a reference, this one, until it runs or is taken
+    // back; if it was waiting it has one already.
+    unsafe {
+        let work = Work::raw_get(T::raw_get_work(raw.cast_mut()));
+        if compat::usb4_rxe_start_work(work.cast(), delay) {
             drop(Arc::from_raw(raw));
         }
     }

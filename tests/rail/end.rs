@@ -21,6 +21,8 @@ pub struct Rings {
     pub spare: Vec<Vec<u8>>,
     /// Every head posted, for those who want to follow.
     pub trace: Option<Vec<(RailId, Header)>>,
+    /// Payload that was not sent.
+    pub dropped: Vec<Piece>,
 }
 
 impl Egress for Rings {
@@ -41,6 +43,14 @@ impl Egress for Rings {
 
     fn post_payload(&mut self, rail: RailId, payload: Piece, len: usize, tag: Tag) {
         self.posted.push((rail, Frame::Payload(payload, len, tag)));
+    }
+
+    fn drop_buffer(&mut self, buffer: Vec<u8>) {
+        self.spare.push(buffer);
+    }
+
+    fn drop_payload(&mut self, payload: Piece) {
+        self.dropped.push(payload);
     }
 }
 

@@ -2,19 +2,23 @@
 
 //! One lie each, and what becomes of it.
 
+use std::cell::Cell;
 use std::sync::Mutex;
 use std::thread;
 
 use usb4_rxe::rxe::time::Time;
 use usb4_rxe::usb4::rail::config::{Times, MAX_TRAIN};
-use usb4_rxe::usb4::rail::frame::{header, Class, Credit, FrameError, Header, Kind, Record, Tag};
-use usb4_rxe::usb4::rail::link::{Halves, Link};
-use usb4_rxe::usb4::rail::port::{Down, Refused};
+use usb4_rxe::usb4::rail::frame::{
+    header, Class, Credit, FrameError, Header, Kind, Loss, Record, Tag,
+};
+use usb4_rxe::usb4::rail::id::RailId;
+use usb4_rxe::usb4::rail::link::{Halves, Link, Posting, Sending};
+use usb4_rxe::usb4::rail::port::{Down, Ingress, Notices, Received, Refused};
 use usb4_rxe::usb4::rail::seq::Seq;
-use usb4_rxe::usb4::rail::tx::{RailUp, Shape};
+use usb4_rxe::usb4::rail::tx::{Entry, RailUp, Sender, Shape};
 
 use crate::cable::{Frame, Piece};
-use crate::end::{End, HEAD};
+use crate::end::{End, Rings, Upper, HEAD};
 use crate::world::rail;
 
 const RING: u32 = 128;
@@ -398,50 +402,155 @@ fn what_an_earlier_life_left_in_the_ring_is_refused() {
     assert_eq!(end.upper.held(), 0);
 }
 
+/// What waits when the last rail goes does not wait for the next one.
+#[test]
+fn what_waits_without_rails_is_dropped() {
+    let mut end = end();
+    join(&mut end, 3);
+    end.send(Time::ZERO, Class::Rdma, 64, 8192, 11).unwrap();
+    end.send(Time::ZERO, Class::Rdma, 64, 0, 12).unwrap();
+    end.send(Time::ZERO, Class::Ethernet, 64, 100, 13).unwrap();
+    end.link
+        .rail_down(Time::ZERO, rail(0), Down::Local, &mut end.upper);
+    assert_eq!(end.upper.sent_lost, []);
+    let spare = end.rings.spare.len();
+    end.link.tx.abandon(&mut end.rings, &mut end.upper);
+    assert_eq!(end.upper.sent_lost, [Some(11), Some(12), Some(13)]);
+    assert_eq!(end.rings.dropped.len(), 3);
+    assert_eq!(end.rings.spare.len(), spare + 2);
+    assert!(!end.link.tx.is_waiting());
+    up(&mut end, 0);
+    end.rings.posted.clear();
+    end.link.flush(Time::ZERO, &mut end.rings);
+    assert!(end.rings.posted.is_empty());
+}
+
+/// The sending half under a lock; knows whether this thread has it.
+struct Locked<'a>(&'a Mutex<(Tx, Rings)>);
+
+type Tx = Sender<Rings, Vec<Entry>>;
+
+thread_local! {
+    static HAS_TX: Cell<bool> = const { Cell::new(false) };
+}
+
+impl Sending for Locked<'_> {
+    type Egress = Rings;
+    type Log = Vec<Entry>;
+
+    fn with<R>(&mut self, call: impl FnOnce(&mut Tx) -> R) -> R {
+        self.post(|tx, _| call(tx))
+    }
+}
+
+impl Posting for Locked<'_> {
+    fn post<R>(&mut self, call: impl FnOnce(&mut Tx, &mut Rings) -> R) -> R {
+        let (tx, rings) = &mut *self.0.lock().unwrap();
+        HAS_TX.set(true);
+        let result = call(tx, rings);
+        HAS_TX.set(false);
+        result
+    }
+}
+
+/// Sends an answer to every packet that comes in.
+struct Answering<'a> {
+    upper: &'a mut Upper,
+    tx: Locked<'a>,
+    answers: u32,
+}
+
+fn post(tx: &mut Tx, rings: &mut Rings) {
+    let shape = Shape::inline(3000);
+    let room = tx.reserve(Time::ZERO, Class::Rdma, &shape, rings);
+    room.expect("the ring has room").fill(1);
+    assert!(tx.commit(Class::Rdma, 3000, &[], &[], 0, 7));
+    tx.flush(Time::ZERO, rings);
+    let ring = tx.outstanding(rail(0));
+    tx.completed(Time::ZERO, rail(0), ring);
+}
+
+impl Ingress for Answering<'_> {
+    type Frame = u32;
+
+    fn bytes(&self, frame: u32) -> &[u8] {
+        self.upper.bytes(frame)
+    }
+
+    fn packet(&mut self, packet: &Received<u32>) -> bool {
+        assert!(!HAS_TX.get(), "an answer would wait for ever");
+        self.tx.post(post);
+        self.answers += 1;
+        self.upper.packet(packet)
+    }
+
+    fn lost(&mut self, loss: Loss) {
+        self.upper.lost(loss);
+    }
+
+    fn release(&mut self, frame: u32) {
+        self.upper.release(frame);
+    }
+
+    fn refused(&mut self, rail: RailId, why: Refused) {
+        self.upper.refused(rail, why);
+    }
+}
+
+impl Notices for Answering<'_> {
+    fn sent_lost(&mut self, token: Option<u64>) {
+        self.upper.sent_lost(token);
+    }
+
+    fn rail_down(&mut self, rail: RailId, why: Down) {
+        self.upper.rail_down(rail, why);
+    }
+}
+
 /// As the kernel does it: a lock for each half, requests posted by one thread while another one takes
-/// frames, the receiving lock before the sending one.
+/// frames and answers them. The dead rail's end delivers packets, too.
 #[test]
 fn the_halves_may_have_a_lock_each() {
     let mut end = end();
     join(&mut end, 3);
     let End {
-        link: Link { tx, rx },
+        link: Link { tx, mut rx },
         mut upper,
         rings,
         ..
     } = end;
-    let (sending, receiving) = (Mutex::new((tx, rings)), Mutex::new(rx));
-    const PACKETS: u32 = 60;
+    let sending = Mutex::new((tx, rings));
+    const PACKETS: u32 = 24;
+    let mut port = Answering {
+        upper: &mut upper,
+        tx: Locked(&sending),
+        answers: 0,
+    };
     thread::scope(|scope| {
-        scope.spawn(|| {
+        let poster = scope.spawn(|| {
             for _ in 0..PACKETS {
-                let (tx, rings) = &mut *sending.lock().unwrap();
-                let shape = Shape::inline(3000);
-                let room = tx.reserve(Time::ZERO, Class::Rdma, &shape, rings);
-                room.expect("the ring has room").fill(1);
-                assert!(tx.commit(Class::Rdma, 3000, &[], &[], 0, 7));
-                tx.flush(Time::ZERO, rings);
-                let ring = tx.outstanding(rail(0));
-                tx.completed(Time::ZERO, rail(0), ring);
+                Locked(&sending).post(post);
             }
         });
+        let mut halves = Halves {
+            tx: Locked(&sending),
+            rx: &mut rx,
+        };
         for number in 1..=PACKETS {
             let (header, mut bytes) = head(number, number, 0);
             header.emit(&mut bytes).unwrap();
             let len = bytes.len();
-            let held = upper.hold(rail(0), Frame::Head(bytes, len));
-            let mut rx = receiving.lock().unwrap();
-            let heard = rx.receive(rail(0), Tag::Header, held, &mut upper);
-            let (tx, rings) = &mut *sending.lock().unwrap();
-            let mut halves = Halves { tx, rx: &mut rx };
-            if heard.is_something() {
-                halves.hear(Time::ZERO, rail(0), &heard, &mut upper);
-            }
-            halves.flush(Time::ZERO, rings);
+            let held = port.upper.hold(rail(0), Frame::Head(bytes, len));
+            halves.receive(Time::ZERO, rail(0), Tag::Header, held, &mut port);
+            halves.flush(Time::ZERO);
         }
+        poster.join().expect("the poster found room");
+        halves.tick(Time::ZERO, &mut port);
+        halves.rail_down(Time::ZERO, rail(0), Down::Local, &mut port);
     });
+    assert_eq!(port.answers, PACKETS);
     assert_eq!(upper.delivered, u64::from(PACKETS) + 1);
     assert_eq!(upper.held(), 0);
     let (tx, _) = sending.into_inner().unwrap();
-    assert_eq!(tx.next_stripe(), Seq::new(PACKETS));
+    assert_eq!(tx.next_stripe(), Seq::new(2 * PACKETS));
 }

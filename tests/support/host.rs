@@ -338,7 +338,7 @@ impl Completions for View<'_> {
 }
 
 impl Memory for View<'_> {
-    type Payload = [u8];
+    type Payload<'p> = [u8];
     type Region = usize;
 
     fn region(&mut self, key: u32) -> Option<(usize, Facts)> {

@@ -124,7 +124,7 @@ impl Completions for Lean {
 }
 
 impl Memory for Lean {
-    type Payload = [u8];
+    type Payload<'p> = [u8];
     type Region = ();
 
     #[inline]

@@ -203,7 +203,7 @@ impl<S: Storage> Qp<S> {
         &mut self,
         now: Time,
         headers: &Headers,
-        payload: &E::Payload,
+        payload: &E::Payload<'_>,
         env: &mut E,
     ) -> Taken {
         let direction = match admit(headers, &self.attr, self.state) {

@@ -15,7 +15,7 @@ impl Responder {
         &mut self,
         room: &mut Room<'_>,
         attr: &Attr,
-        incoming: &Incoming<'_, E::Payload>,
+        incoming: &Incoming<'_, E::Payload<'_>>,
         env: &mut E,
     ) {
         let Body::Rc(rc) = &incoming.headers.repr.body else {

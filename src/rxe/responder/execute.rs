@@ -69,7 +69,7 @@ impl Responder {
         &mut self,
         room: &mut Room<'_>,
         attr: &Attr,
-        incoming: &Incoming<'_, E::Payload>,
+        incoming: &Incoming<'_, E::Payload<'_>>,
         env: &mut E,
     ) -> Result<u32, Reject> {
         match &incoming.headers.repr.body {
@@ -143,7 +143,7 @@ impl Responder {
         &mut self,
         room: &mut Room<'_>,
         attr: &Attr,
-        incoming: &Incoming<'_, E::Payload>,
+        incoming: &Incoming<'_, E::Payload<'_>>,
         tail: &Tail,
         env: &mut E,
     ) -> Result<(), Reject> {
@@ -179,7 +179,7 @@ impl Responder {
         &mut self,
         room: &mut Room<'_>,
         attr: &Attr,
-        incoming: &Incoming<'_, E::Payload>,
+        incoming: &Incoming<'_, E::Payload<'_>>,
         write: &Write,
         env: &mut E,
     ) -> Result<(), Reject> {
@@ -248,7 +248,7 @@ impl Responder {
         opcode: WcOpcode,
         len: u32,
         tail: &Tail,
-        incoming: &Incoming<'_, E::Payload>,
+        incoming: &Incoming<'_, E::Payload<'_>>,
         env: &mut E,
     ) -> Result<(), Reject> {
         let Some(receive) = self.receive.take() else {

@@ -160,7 +160,7 @@ impl Responder {
         room: &mut Room<'_>,
         attr: &Attr,
         headers: &Headers,
-        payload: &E::Payload,
+        payload: &E::Payload<'_>,
         env: &mut E,
     ) -> Result<Taken, Failure> {
         let incoming = Incoming {
@@ -180,7 +180,7 @@ impl Responder {
         &mut self,
         room: &mut Room<'_>,
         attr: &Attr,
-        incoming: &Incoming<'_, E::Payload>,
+        incoming: &Incoming<'_, E::Payload<'_>>,
         env: &mut E,
     ) -> Result<Taken, Failure> {
         let psn = incoming.psn();
@@ -236,7 +236,7 @@ impl Responder {
         &mut self,
         room: &mut Room<'_>,
         attr: &Attr,
-        incoming: &Incoming<'_, E::Payload>,
+        incoming: &Incoming<'_, E::Payload<'_>>,
         env: &mut E,
     ) -> Result<(), Reject> {
         let facts = incoming.headers.opcode().facts();

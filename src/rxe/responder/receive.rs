@@ -60,7 +60,7 @@ impl Receive {
         memory: &mut M,
         who: Identity,
         room: &[Sge],
-        payload: &M::Payload,
+        payload: &M::Payload<'_>,
         len: u32,
     ) -> Result<(), Reject> {
         let pieces = self.space_for(room, len)?;

@@ -18,7 +18,7 @@ impl Responder {
         &mut self,
         room: &mut Room<'_>,
         attr: &Attr,
-        incoming: &Incoming<'_, E::Payload>,
+        incoming: &Incoming<'_, E::Payload<'_>>,
         env: &mut E,
     ) -> Result<Taken, Failure> {
         let facts = incoming.headers.opcode().facts();
@@ -71,7 +71,7 @@ impl Responder {
         &mut self,
         room: &mut Room<'_>,
         attr: &Attr,
-        incoming: &Incoming<'_, E::Payload>,
+        incoming: &Incoming<'_, E::Payload<'_>>,
         env: &mut E,
     ) -> Result<Taken, Failure> {
         let Body::Ud(ud) = &incoming.headers.repr.body else {
@@ -97,7 +97,7 @@ impl Responder {
         &mut self,
         room: &mut Room<'_>,
         attr: &Attr,
-        incoming: &Incoming<'_, E::Payload>,
+        incoming: &Incoming<'_, E::Payload<'_>>,
         ud: &Ud,
         env: &mut E,
     ) -> Result<(), Reject> {

@@ -31,6 +31,7 @@ pub mod frame;
 pub mod health;
 pub mod id;
 pub mod link;
+pub mod login;
 pub mod port;
 pub mod rx;
 pub mod seq;

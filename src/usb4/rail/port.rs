@@ -27,6 +27,12 @@ pub trait Egress {
 
     /// Puts `len` bytes of memory into a ring. The payload frames of a train follow its head.
     fn post_payload(&mut self, rail: RailId, payload: Self::Payload, len: usize, tag: Tag);
+
+    /// A buffer that will not be sent.
+    fn drop_buffer(&mut self, buffer: Self::Buffer);
+
+    /// Memory that will not be sent.
+    fn drop_payload(&mut self, payload: Self::Payload);
 }
 
 /// A packet that arrived: bytes in the head frame, and payload in frames of its own.

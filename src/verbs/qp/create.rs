@@ -25,7 +25,7 @@ use crate::verbs::udata::Udata;
 use crate::verbs::{errno, unsupported};
 
 /// Numbers of ordinary queue pairs: 0 and 1 are taken, 2 to 15 kept free as upstream does.
-const LOWEST_QPN: u32 = 16;
+const LOWEST_QPN: u32 = 0x2_0010;
 /// The highest number: the all-ones one means multicast.
 const HIGHEST_QPN: u32 = 0x00ff_fffe;
 

@@ -39,8 +39,9 @@ use super::device::Device;
 use super::env::{bit, Env, Later};
 use super::lock::{Bh, BhLock, IrqLock, Rundown};
 use super::loopback::{Loopback, Packet};
+use super::pieces::Pieces;
 use super::srq::Srq;
-use super::timer::{self, Timer};
+use super::timer::{self, HasTimer, Timer};
 use crate::rxe::access::Pd;
 use crate::rxe::events::AsyncEvent;
 use crate::rxe::inbound::Taken;
@@ -105,7 +106,7 @@ pub struct Qp {
     #[pin]
     inner: BhLock<Inner>,
     #[pin]
-    pub(super) timer: Timer,
+    pub(super) timer: Timer<Qp>,
     /// Calls of the event handler in flight.
     #[pin]
     callers: Rundown,
@@ -181,9 +182,18 @@ fn hand_in(
     env: &mut Env<'_>,
 ) -> Taken {
     match Headers::parse(packet.head()) {
-        Ok(headers) => engine.packet(now, &headers, packet.payload(), env),
+        Ok(headers) => engine.packet(now, &headers, &Pieces::new(packet.payload()), env),
         // We have made them.
         Err(_) => Taken::Done,
+    }
+}
+
+// SAFETY: That is where it lies.
+unsafe impl HasTimer for Qp {
+    const OFFSET: usize = core::mem::offset_of!(Qp, timer);
+
+    fn fired(this: ArcBorrow<'_, Self>) {
+        Self::timer_fired(this, &Bh::disable());
     }
 }
 
@@ -204,8 +214,18 @@ impl Qp {
     /// Calls the engine under the lock, runs it, and does what had to wait for the lock.
     #[inline]
     fn with_engine(qp: ArcBorrow<'_, Self>, bh: &Bh, call: impl FnOnce(&mut Turn<'_, '_>)) {
+        Self::with_engine_and(qp, bh, Later::default(), call);
+    }
+
+    /// The same, with what earlier calls left to do.
+    #[inline]
+    fn with_engine_and(
+        qp: ArcBorrow<'_, Self>,
+        bh: &Bh,
+        mut later: Later,
+        call: impl FnOnce(&mut Turn<'_, '_>),
+    ) {
         let this: &Self = &qp;
-        let mut later = Later::default();
         let mut inner = this.inner.lock(bh);
         if !inner.alive {
             return;
@@ -229,6 +249,7 @@ impl Qp {
         };
         call(&mut turn);
         let ran = engine.run(now, SEND_AT_ONCE, &mut env);
+        drop(env);
         let fetched = later.absent.then(|| now.after(FETCH));
         let wanted = match (engine.deadline(), fetched) {
             (Some(deadline), Some(fetched)) => Some(deadline.earlier_of(fetched)),
@@ -256,12 +277,17 @@ impl Qp {
             Ran::Busy => {
                 this.device.schedule.wait(qp);
                 // The last buffer may have come back just before.
-                if this.device.loopback.has_room() && this.device.schedule.room() {
+                if this.device.may_have_room() && this.device.schedule.room() {
                     deliver::start_work(this.device.as_arc_borrow());
                 }
             }
         }
         drop(inner);
+        if later.flush {
+            if let Some(wire) = this.device.wire() {
+                wire.flush(bh);
+            }
+        }
         this.finish(&later);
     }
 
@@ -384,8 +410,61 @@ impl Qp {
         }
     }
 
+    /// Takes a packet off a wire, its ICRC checked. Call [`settle`](Self::settle) with `later` after
+    /// it, or after a few.
+    #[inline]
+    pub fn take_in(
+        qp: ArcBorrow<'_, Self>,
+        bh: &Bh,
+        headers: &Headers,
+        head: &[u8],
+        payload: &Pieces<'_>,
+        later: &mut Later,
+    ) {
+        let this: &Self = &qp;
+        let mut inner = this.inner.lock(bh);
+        if !inner.alive {
+            return;
+        }
+        let Inner {
+            engine,
+            ends,
+            waiting,
+            ..
+        } = &mut *inner;
+        let mut env = Env::new(this, bh, ends, later);
+        if waiting.is_empty()
+            && engine.packet(timer::now(), headers, payload, &mut env) == Taken::Done
+        {
+            return;
+        }
+        // It waits for memory, or behind one that does. The frame cannot wait: a copy does, and if
+        // there is no room for one it is as if it had been lost on the way.
+        let loopback = &this.device.loopback;
+        if let Some(mut copy) = loopback.take() {
+            let kept = match copy.fill(this.name.qpn, head, payload) {
+                true => waiting.push_within_capacity(copy).map_err(|full| full.0),
+                false => Err(copy),
+            };
+            if let Err(copy) = kept {
+                loopback.put(copy);
+            }
+        }
+    }
+
+    /// Answers what [`take_in`](Self::take_in) took, and does what it left to do.
+    #[inline]
+    pub fn settle(qp: ArcBorrow<'_, Self>, bh: &Bh, later: Later) {
+        Self::with_engine_and(qp, bh, later, |_| {});
+    }
+
+    /// A packet between this host and the peer is lost for certain.
+    pub fn loss(qp: ArcBorrow<'_, Self>, bh: &Bh) {
+        Self::with_engine(qp, bh, |turn| turn.engine.loss(turn.env));
+    }
+
     /// Takes one packet that others take, too.
-    pub fn receive_one(qp: ArcBorrow<'_, Self>, bh: &Bh, headers: &Headers, payload: &[u8]) {
+    pub fn receive_one(qp: ArcBorrow<'_, Self>, bh: &Bh, headers: &Headers, payload: &Pieces<'_>) {
         Self::with_engine(qp, bh, |turn| {
             // Whose memory is not there misses it: datagrams may be lost.
             let _ = turn.engine.packet(turn.now, headers, payload, turn.env);

@@ -57,6 +57,10 @@ impl Egress for Rings {
             "the ring is not overrun"
         );
     }
+
+    fn drop_buffer(&mut self, _: Vec<u8>) {}
+
+    fn drop_payload(&mut self, (): ()) {}
 }
 
 #[derive(Default)]

@@ -14,6 +14,7 @@
 //! the [`Tag`] that the ring carries beside each frame.
 
 pub mod close;
+pub mod envelope;
 pub mod error;
 pub mod header;
 pub mod hello;

@@ -64,6 +64,8 @@ pub struct Receiver<F, Q> {
     more: bool,
     current: Option<Current<F>>,
     losses: Losses,
+    /// As many losses the sending half knows of.
+    told: u64,
 }
 
 impl<F: Copy, Q: DerefMut<Target = [Slot<F>]>> Receiver<F, Q> {
@@ -76,6 +78,7 @@ impl<F: Copy, Q: DerefMut<Target = [Slot<F>]>> Receiver<F, Q> {
             more: false,
             current: None,
             losses: Losses::default(),
+            told: 0,
         }
     }
 
@@ -276,5 +279,16 @@ impl<F: Copy, Q: DerefMut<Target = [Slot<F>]>> Receiver<F, Q> {
         self.swept = Seq::ZERO;
         self.more = false;
         self.losses = Losses::default();
+        self.told = 0;
+    }
+
+    /// The sending half knows of this many losses.
+    pub(super) fn told(&mut self, serial: u64) {
+        self.told = serial;
+    }
+
+    /// Whether it knew of this many.
+    pub(super) fn is_told(&self, serial: u64) -> bool {
+        self.told == serial
     }
 }

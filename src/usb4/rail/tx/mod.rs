@@ -132,6 +132,12 @@ impl<E: Egress, L: DerefMut<Target = [Entry]>> Sender<E, L> {
         open.room(shape).ok_or(NotNow::Busy)
     }
 
+    /// The room reserved last for this class, with the same `shape`.
+    #[inline]
+    pub fn room(&mut self, class: Class, shape: &Shape) -> Option<&mut [u8]> {
+        self.open(class).room(shape)
+    }
+
     /// Adds the packet reserved last for this class.
     ///
     /// `inline` bytes of the room are its front, `tail` its end; between them are `payload_len`
@@ -202,6 +208,25 @@ impl<E: Egress, L: DerefMut<Target = [Entry]>> Sender<E, L> {
     #[inline]
     pub fn learn_rail(&mut self, now: Time, id: RailId, grant: RailStatus) {
         self.untold.learn_rail(id, grant, now, &self.times);
+    }
+
+    /// Drops what waits for a rail: there is none any more, and what is sent again later must not
+    /// meet itself.
+    pub fn abandon<N: Notices>(&mut self, egress: &mut E, notices: &mut N) {
+        for open in [&mut self.rdma, &mut self.ethernet] {
+            if let Some(buffer) = open.buffer.take() {
+                egress.drop_buffer(buffer);
+            }
+            let payload = open.payload.iter().take(usize::from(open.frames));
+            for (memory, _) in payload.flatten() {
+                egress.drop_payload(*memory);
+            }
+            let tokens = open.tokens.get(..usize::from(open.packets));
+            for token in tokens.unwrap_or_default() {
+                notices.sent_lost(Some(*token));
+            }
+            open.clear();
+        }
     }
 
     fn open(&mut self, class: Class) -> &mut Open<E::Buffer, E::Payload> {

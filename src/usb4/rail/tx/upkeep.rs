@@ -66,6 +66,11 @@ impl<E: Egress, L: DerefMut<Target = [Entry]>> Sender<E, L> {
         Some(id)
     }
 
+    /// Whether the receiving half must be told of a rail.
+    pub fn has_downs(&self) -> bool {
+        self.downs != 0
+    }
+
     /// Says goodbye on a rail. It stays up until [`rail_down`](Self::rail_down).
     pub fn close(&mut self, now: Time, id: RailId, reason: Reason, egress: &mut E) {
         if !self.rails[id.index()].takes_control() {

@@ -1,0 +1,340 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! One cable to a peer: carries out what [`Login`] decides.
+//!
+//! ```text
+//!   probe, resume, remove, suspend ──┐
+//!   protocol handler: hear ──────────┼─> Login (locked for moments) ── step ──┐
+//!   peer: the rail died ─────────────┘                                        v
+//!                                             work: Ask, Tell: a request, waits for the answer
+//!                                                   Begin, End: Peer::bring_up, take_down
+//! ```
+//!
+//! The work is the only one that carries out steps, in a work queue of its own: what the core calls us
+//! with runs in queues and under locks that requests and paths need. [`Cable::shut`] and
+//! [`Cable::pause`] wait for it, and then carry out what is left by themselves.
+//!
+//! # Locks
+//!
+//! `carrying`, then a peer's rails, then `login`; the gate last. The domain's lock is taken under the
+//! first two. Whoever waits for `carrying` holds none of them, nor the domain's lock, nor RTNL.
+
+use kernel::prelude::*;
+use kernel::sync::atomic::{ordering, Atomic};
+use kernel::sync::{new_mutex, new_spinlock, Arc, Mutex, SpinLock};
+use kernel::time::msecs_to_jiffies;
+use kernel::workqueue::{impl_has_delayed_work, new_delayed_work, DelayedWork, WorkItem};
+
+use super::peers::{self, Peer};
+use super::rail::frame::envelope::Envelope;
+use super::rail::frame::header::VERSION;
+use super::rail::frame::hello::{Capabilities, Hello, Message, Refusal};
+use super::rail::id::RailId;
+use super::rail::login::{Life, Login, News, Step};
+use super::ring;
+use super::xdomain::XDomain;
+use crate::rxe::time::Time;
+use crate::verbs::lock::Rundown;
+use crate::verbs::timer::now;
+use crate::verbs::work;
+
+/// A cable.
+#[pin_data]
+pub struct Cable {
+    /// Our end. Used by the work and under `calls`, so until the cable is shut.
+    pub xdomain: XDomain,
+    /// The HopID we send on, until the cable is shut.
+    tx_hop: Atomic<i32>,
+    #[pin]
+    login: Mutex<Login>,
+    /// One at a time carries out steps.
+    #[pin]
+    carrying: Mutex<Carried>,
+    #[pin]
+    work: DelayedWork<Cable>,
+    /// Whether the work may be started.
+    #[pin]
+    gate: SpinLock<bool>,
+    /// Messages of the peer's being answered.
+    #[pin]
+    calls: Rundown,
+    #[pin]
+    is_shut: Mutex<bool>,
+    /// The address of our host router's device.
+    device: usize,
+    /// Numbers of our messages.
+    number: Atomic<u32>,
+}
+
+/// What whoever carries out steps remembers.
+struct Carried {
+    /// The rail of the present life.
+    rail: Option<(Arc<Peer>, RailId)>,
+    /// The peer of the last one: an RDMA device that an administrator deletes stays deleted until
+    /// the cable is plugged in again.
+    is_known: bool,
+    /// The last failure that was logged.
+    complaint: Option<Error>,
+}
+
+impl_has_delayed_work! {
+    impl HasDelayedWork<Self> for Cable { self.work }
+}
+
+/// What we say of us, but for the epoch.
+fn hello(instance: u64, tx_hop: i32) -> Hello {
+    // Rings have fewer than 2^16 frames; HopIDs have 11 bits.
+    let ring = ring::FRAMES as u16;
+    Hello {
+        min_version: VERSION,
+        max_version: VERSION,
+        epoch: 0,
+        offers: Capabilities::E2E.with(Capabilities::TRAINS),
+        requires: Capabilities::REQUIRED,
+        instance,
+        rx_ring: ring,
+        tx_ring: ring,
+        hop: tx_hop as u16,
+    }
+}
+
+impl Cable {
+    /// The cable of an XDomain. Nothing happens until [`resume`](Self::resume).
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`, `ENOSPC` if there is no HopID left.
+    pub fn new(xdomain: XDomain, instance: u64) -> Result<Arc<Self>> {
+        let carried = Carried {
+            rail: None,
+            is_known: false,
+            complaint: None,
+        };
+        let login = Login::new(hello(instance, 0));
+        let device = xdomain.device() as usize;
+        let cable = Arc::pin_init(
+            pin_init!(Self {
+                xdomain,
+                device,
+                tx_hop: Atomic::new(0),
+                login <- new_mutex!(login, "usb4_rxe login"),
+                carrying <- new_mutex!(carried, "usb4_rxe cable"),
+                work <- new_delayed_work!("usb4_rxe cable"),
+                gate <- new_spinlock!(true, "usb4_rxe cable's gate"),
+                calls <- Rundown::new(),
+                is_shut <- new_mutex!(false, "usb4_rxe cable's end"),
+                number: Atomic::new(0),
+            }),
+            GFP_KERNEL,
+        )?;
+        let tx_hop = cable.xdomain.take_tx_hop()?;
+        cable.tx_hop.store(tx_hop, ordering::Relaxed);
+        *cable.login.lock() = Login::new(hello(instance, tx_hop));
+        Ok(cable)
+    }
+
+    /// The HopID we send on.
+    pub fn tx_hop(&self) -> i32 {
+        self.tx_hop.load(ordering::Relaxed)
+    }
+
+    /// Begins to talk, or to talk again.
+    pub fn resume(self: &Arc<Self>) {
+        self.login.lock().open(now());
+        self.kick();
+    }
+
+    /// Stops talking; the rail is down when this returns. Sleeps, up to some seconds.
+    pub fn pause(self: &Arc<Self>) {
+        {
+            let mut login = self.login.lock();
+            if self.xdomain.is_unplugged() {
+                login.gone();
+            } else {
+                login.close();
+            }
+        }
+        self.carry_out();
+    }
+
+    /// The same, for good: nothing of the core's is used any more when this returns. May be called
+    /// again.
+    pub fn shut(self: &Arc<Self>) {
+        let mut is_shut = self.is_shut.lock();
+        if *is_shut {
+            return;
+        }
+        *is_shut = true;
+        self.pause();
+        *self.gate.lock() = false;
+        work::cancel_delayed(self);
+        self.calls.close();
+        // What a last message of the peer's may have left.
+        self.carry_out();
+        self.xdomain.release_tx_hop(self.tx_hop());
+    }
+
+    /// Whether our host router is this device, and the cable not shut yet.
+    pub fn is_below(&self, device: *mut compat::device) -> bool {
+        self.device == device as usize && *self.gate.lock()
+    }
+
+    /// Whether a message is for this cable.
+    pub fn is_for_us(&self, envelope: &Envelope) -> bool {
+        let end = &self.xdomain;
+        envelope.from == end.remote() && envelope.to == end.local() && envelope.route == end.route()
+    }
+
+    /// Takes a message of the peer's. Called by the protocol handler: does not wait for anything
+    /// that control messages are needed for.
+    pub fn hear(self: &Arc<Self>, envelope: &Envelope) {
+        let Some(_call) = self.calls.enter() else {
+            return;
+        };
+        let answer = self.login.lock().hear(now(), &envelope.message);
+        if let Some(answer) = answer {
+            // If it is lost the peer asks again.
+            let _ = self.xdomain.answer(envelope.number, &answer);
+        }
+        self.kick();
+    }
+
+    /// The rail of a life is down: log in again.
+    pub fn died(self: &Arc<Self>, life: &Life) {
+        self.login.lock().down(now(), life.agreement.epoch);
+        self.kick();
+    }
+
+    /// Has the work look at once.
+    fn kick(self: &Arc<Self>) {
+        self.start(0);
+    }
+
+    fn start(self: &Arc<Self>, delay_ms: u32) {
+        let gate = self.gate.lock();
+        if *gate {
+            work::start_delayed(self, msecs_to_jiffies(delay_ms));
+        }
+    }
+
+    /// Does what is to be done now, and sees to it that the rest is done when it is time.
+    fn carry_out(self: &Arc<Self>) {
+        let mut carried = self.carrying.lock();
+        loop {
+            let step = self.login.lock().step(now());
+            self.tell_news();
+            match step {
+                Step::Begin(life) => {
+                    let result = self.begin(&mut carried, &life);
+                    self.login.lock().began(now(), &life, result);
+                }
+                Step::End(life) => {
+                    if let Some((peer, rail)) = carried.rail.take() {
+                        peer.take_down(self, rail, &life);
+                    }
+                }
+                Step::Ask(mine) => {
+                    let answer = self.request(&Message::Login(mine));
+                    self.login.lock().answered(now(), &mine, answer.as_ref());
+                }
+                Step::Tell { epoch } => {
+                    // Once: who does not hear it sees the silence.
+                    self.request(&Message::Logout { epoch });
+                }
+                Step::Wait(Time::NEVER) => return,
+                Step::Wait(until) => {
+                    let ms = until.since(now()).get().div_ceil(1_000_000);
+                    self.start(u32::try_from(ms).unwrap_or(u32::MAX));
+                    return;
+                }
+            }
+        }
+    }
+
+    fn request(&self, message: &Message) -> Option<Message> {
+        if self.xdomain.is_unplugged() {
+            return None;
+        }
+        let number = self.number.fetch_add(1, ordering::Relaxed) & (u32::MAX >> 1);
+        self.xdomain.ask(number, message).ok()
+    }
+
+    fn begin(self: &Arc<Self>, carried: &mut Carried, life: &Life) -> Result<(), Option<Refusal>> {
+        let begun = peers::find(&self.xdomain, life).and_then(|peer| {
+            let rail = peer.bring_up(self, life)?;
+            Ok((peer, rail))
+        });
+        match begun {
+            Ok((peer, rail)) => {
+                carried.complaint = None;
+                if !carried.is_known {
+                    carried.is_known = true;
+                    peer.add_device();
+                }
+                carried.rail = Some((peer, rail));
+                Ok(())
+            }
+            Err(Trouble::Refused(refusal)) => Err(Some(refusal)),
+            Err(Trouble::Failed(what, error)) => {
+                if carried.complaint != Some(error) && compat::may_log() {
+                    carried.complaint = Some(error);
+                    let (name, hint) = (self.xdomain.name(), hint(error));
+                    pr_err!("{name}: {what} failed ({error:?}){hint}; trying again\n");
+                }
+                Err(None)
+            }
+        }
+    }
+
+    fn tell_news(&self) {
+        let Some(news) = self.login.lock().news() else {
+            return;
+        };
+        if !compat::may_log() {
+            return;
+        }
+        let name = self.xdomain.name();
+        match news {
+            News::WeRefuse(refusal) => pr_err!("{name}: the peer is refused: {refusal}\n"),
+            News::TheyRefuse(refusal) => pr_err!("{name}: refused by the peer: {refusal}\n"),
+        }
+    }
+
+    /// Whether the peer should hear on the rail itself that we take it down.
+    pub fn says_goodbye(&self) -> bool {
+        !self.login.lock().is_open() && !self.xdomain.is_unplugged()
+    }
+}
+
+/// Why a rail could not be brought up.
+pub enum Trouble {
+    /// The peer hears that.
+    Refused(Refusal),
+    /// What failed, and how.
+    Failed(&'static str, Error),
+}
+
+/// What an owner can do about it.
+fn hint(error: Error) -> &'static str {
+    if error == ENOSPC {
+        "; the host router has no rings or HopIDs left: does thunderbolt_net use them?"
+    } else if error == EIO || error == ENOMEM {
+        "; perhaps thunderbolt_net holds the buffers of this cable: unload it"
+    } else {
+        ""
+    }
+}
+
+impl kernel::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut kernel::fmt::Formatter<'_>) -> kernel::fmt::Result {
+        core::fmt::Display::fmt(self, f)
+    }
+}
+
+impl WorkItem for Cable {
+    type Pointer = Arc<Cable>;
+
+    fn run(this: Arc<Cable>) {
+        this.carry_out();
+    }
+}

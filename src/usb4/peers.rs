@@ -1,0 +1,538 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The hosts at the other ends of our cables: for each of them one wire, one network device, one RDMA
+//! device, however many cables there are.
+//!
+//! ```text
+//!   Cable 0-1 ──┐                                  ┌── Wire: rails 0, 1
+//!   Cable 1-1 ──┴── find ── Peer ── bring_up ──────┤
+//!                            |      take_down      ├── Ethernet   usb4eth0     carrier, speed: of all rails
+//!                            '── add_device ───────┴── verbs      usb4_rxe0
+//!
+//!   Wire: a rail died ── Deaths: note ── work ── Cable::died ── logs in again
+//! ```
+//!
+//! # Who is who
+//!
+//! A host may have several host routers, each with a UUID of its own, so a UUID says less than who
+//! answers: *instance*, a number that each load of the module draws. A cable belongs to the peer that a
+//! cable with the same remote UUID belonged to before, or else to the one with the same instance. What
+//! is learned is kept: when the host reboots, its instance is new and its UUIDs are not.
+//!
+//! A cable between two routers of this host has our own instance at its other end. Its two ends are
+//! two peers, each for itself, known by both UUIDs.
+//!
+//! # Locks
+//!
+//! The list of peers, then RTNL. A peer's rails, then what [`super::cable`] says. Never the list under
+//! a peer's rails.
+
+use kernel::prelude::*;
+use kernel::str::CStr;
+use kernel::sync::{global_lock, new_mutex, Arc, ArcBorrow, Mutex};
+use kernel::time::{delay::fsleep, Delta};
+use kernel::workqueue::{impl_has_work, new_work, Queue, Work, WorkItem};
+
+use super::cable::{Cable, Trouble};
+use super::ethernet::{self, Ethernet};
+use super::rail::frame::close::Reason;
+use super::rail::frame::envelope::Uuid;
+use super::rail::frame::hello::{Capabilities, Cause, Refusal};
+use super::rail::id::RailId;
+use super::rail::login::Life;
+use super::rail::port::Down;
+use super::rail::tx::RailUp;
+use super::rail::MAX_RAILS;
+use super::ring::{self, Rings};
+use super::wire::{Watcher, Wire};
+use super::xdomain::{Paths, XDomain};
+use crate::verbs::lock::{new_irq_lock, IrqLock};
+use crate::verbs::{link, work};
+
+/// The most peers that are remembered: each costs some megabytes.
+const MAX_PEERS: usize = 16;
+
+/// The most host routers of one peer that are remembered.
+const MAX_ROUTERS: usize = 16;
+
+/// How long a goodbye may take to leave.
+const GOODBYE_MS: i64 = 5;
+
+/// A host at the other end of some cables.
+#[pin_data]
+pub struct Peer {
+    wire: Arc<Wire>,
+    deaths: Arc<Deaths>,
+    /// The parent of both devices. It stays until `parent_gone`.
+    parent: *mut compat::device,
+    #[pin]
+    identity: Mutex<Identity>,
+    #[pin]
+    rails: Mutex<Rails>,
+}
+
+// SAFETY: The pointer is only compared.
+unsafe impl Send for Peer {}
+// SAFETY: As above.
+unsafe impl Sync for Peer {}
+
+/// By what a peer is recognised.
+struct Identity {
+    /// The host routers at both ends, if the peer is this host.
+    ourselves: Option<(Uuid, Uuid)>,
+    /// Host routers it was seen with.
+    routers: KVec<Uuid>,
+    instance: u64,
+}
+
+/// The rails to a peer, and the network device over them.
+struct Rails {
+    /// `None`: the peer is over.
+    ethernet: Option<Ethernet>,
+    slots: [Option<Rail>; MAX_RAILS],
+    /// Which load of the peer's module they lead to.
+    instance: Option<u64>,
+}
+
+/// A rail that is up.
+struct Rail {
+    cable: Arc<Cable>,
+    life: Life,
+    rings: Arc<Rings>,
+    paths: Paths,
+    /// In Gb/s.
+    speed: u32,
+    why: Option<Down>,
+}
+
+global_lock! {
+    // SAFETY: Initialised by `Peers::new`, before anything that uses it.
+    unsafe(uninit) static PEERS: Mutex<KVec<Arc<Peer>>> = KVec::new();
+}
+
+/// The peer of a cable that begins a life; a new one if it was never seen.
+///
+/// # Errors
+///
+/// What failed.
+pub fn find(xdomain: &XDomain, life: &Life) -> Result<Arc<Peer>, Trouble> {
+    let ends = (xdomain.local(), xdomain.remote());
+    let instance = life.theirs.instance;
+    let is_ourselves = instance == life.mine.instance;
+    let mut evicted = None;
+    let peer = {
+        let mut peers = PEERS.lock();
+        let known = if is_ourselves {
+            peers
+                .iter()
+                .find(|peer| peer.identity.lock().ourselves == Some(ends))
+        } else {
+            let by_router = peers.iter().find(|peer| peer.identity.lock().has(&ends.1));
+            by_router.or_else(|| {
+                peers
+                    .iter()
+                    .find(|peer| peer.identity.lock().is_instance(instance))
+            })
+        };
+        if let Some(peer) = known {
+            peer.identity.lock().learn(&ends.1, instance)?;
+            return Ok(peer.clone());
+        }
+        if peers.len() >= MAX_PEERS {
+            let idle = peers.iter().position(|peer| peer.rails.lock().is_idle());
+            evicted = idle.and_then(|at| peers.remove(at).ok());
+            if evicted.is_none() {
+                return Err(Trouble::Failed("one more peer", ENOSPC));
+            }
+        }
+        let failed = |error| Trouble::Failed("a device for the peer", error);
+        let mut identity = Identity {
+            ourselves: is_ourselves.then_some(ends),
+            routers: KVec::new(),
+            instance,
+        };
+        identity.learn(&ends.1, instance)?;
+        peers.reserve(1, GFP_KERNEL).map_err(|_| failed(ENOMEM))?;
+        let peer = Peer::new(xdomain, identity).map_err(failed)?;
+        // There is room.
+        let _ = peers.push(peer.clone(), GFP_KERNEL);
+        peer
+    };
+    if let Some(old) = evicted {
+        old.end();
+    }
+    Ok(peer)
+}
+
+impl Identity {
+    fn has(&self, router: &Uuid) -> bool {
+        self.ourselves.is_none() && self.routers.contains(router)
+    }
+
+    fn is_instance(&self, instance: u64) -> bool {
+        self.ourselves.is_none() && self.instance == instance
+    }
+
+    fn learn(&mut self, router: &Uuid, instance: u64) -> Result<(), Trouble> {
+        self.instance = instance;
+        if !self.routers.contains(router) {
+            if self.routers.len() >= MAX_ROUTERS {
+                let _ = self.routers.remove(0);
+            }
+            self.routers
+                .push(*router, GFP_KERNEL)
+                .map_err(|_| Trouble::Failed("memory", ENOMEM))?;
+        }
+        Ok(())
+    }
+}
+
+impl Rails {
+    fn is_idle(&self) -> bool {
+        self.slots.iter().all(Option::is_none)
+    }
+
+    fn speed(&self) -> u32 {
+        let up = self.slots.iter().flatten();
+        up.fold(0, |sum, rail| sum.saturating_add(rail.speed))
+    }
+
+    /// Tells the network device what the rails are now.
+    fn update(&self) {
+        if let Some(ethernet) = &self.ethernet {
+            ethernet.set_carrier(self.speed());
+        }
+    }
+
+    /// What the log calls the peer.
+    fn name(&self) -> &CStr {
+        self.ethernet.as_ref().map_or(c"peer", Ethernet::name)
+    }
+}
+
+impl Peer {
+    fn new(xdomain: &XDomain, identity: Identity) -> Result<Arc<Self>> {
+        let deaths = Deaths::new()?;
+        let wire = Wire::new(deaths.clone())?;
+        let parent = xdomain.device();
+        let rails = Rails {
+            ethernet: None,
+            slots: [const { None }; MAX_RAILS],
+            instance: None,
+        };
+        let peer = Arc::pin_init(
+            pin_init!(Self {
+                wire,
+                deaths,
+                parent,
+                identity <- new_mutex!(identity, "usb4_rxe identity"),
+                rails <- new_mutex!(rails, "usb4_rxe rails"),
+            }),
+            GFP_KERNEL,
+        )?;
+        let address = ethernet::address(&xdomain.local(), &xdomain.remote());
+        // SAFETY: The host router's device is there while one of its cables is, and `parent_gone`
+        // ends the peer before it goes.
+        let made = unsafe { Ethernet::new(parent, address, xdomain.speed(), &peer.wire) };
+        match made {
+            Ok(ethernet) => {
+                peer.wire.set_netdev(Some(ethernet.netdev()));
+                peer.rails.lock().ethernet = Some(ethernet);
+                Ok(peer)
+            }
+            Err(error) => {
+                peer.wire.shut();
+                Err(error)
+            }
+        }
+    }
+
+    /// Makes the RDMA device, unless there is one. Takes RTNL.
+    pub fn add_device(&self) {
+        let netdev = self.rails.lock().ethernet.as_ref().map(Ethernet::netdev);
+        let Some(netdev) = netdev else { return };
+        if let Err(error) = link::add_automatic(&netdev) {
+            let rails = self.rails.lock();
+            let name = rails.name();
+            pr_err!("{name}: no RDMA device ({error:?}); try 'rdma link add usb4_rxe0 type usb4_rxe netdev {name}'\n");
+        }
+    }
+
+    /// Brings a rail up as agreed.
+    ///
+    /// # Errors
+    ///
+    /// What failed; nothing is left of it.
+    pub fn bring_up(&self, cable: &Arc<Cable>, life: &Life) -> Result<RailId, Trouble> {
+        let mut rails = self.rails.lock();
+        if rails.ethernet.is_none() {
+            return Err(Trouble::Failed("a device for the peer", ENODEV));
+        }
+        self.meet(&mut rails, life.theirs.instance);
+        let id = RailId::all().find(|id| rails.slots[id.index()].is_none());
+        let Some(id) = id else {
+            // A small constant.
+            let (cause, ours, theirs) = (Cause::Rails, MAX_RAILS as u32, 0);
+            return Err(Trouble::Refused(Refusal {
+                cause,
+                ours,
+                theirs,
+            }));
+        };
+        let rail = self.build(cable, life)?;
+        // What was noted of an earlier rail of this number.
+        self.deaths.forget(id);
+        let up = RailUp {
+            epoch: life.agreement.epoch,
+            speed: rail.speed,
+            tx_ring: ring::FRAMES,
+            rx_ring: ring::FRAMES,
+            peer_ring: life.agreement.peer_rx_ring.into(),
+        };
+        if let Err(error) = self.wire.rail_up(id, &up, &rail.rings) {
+            rail.undo();
+            return Err(Trouble::Failed("a rail", error));
+        }
+        let speed = rail.speed;
+        rails.slots[id.index()] = Some(rail);
+        rails.update();
+        if compat::may_log() {
+            let (name, cable) = (rails.name(), cable.xdomain.name());
+            let (rail, sum) = (id.get(), rails.speed());
+            pr_info!("{name}: rail {rail} is up, cable {cable}, {speed} Gb/s; {sum} Gb/s in all\n");
+        }
+        Ok(id)
+    }
+
+    /// Rails to another load of the peer's module are dead, and everything begins anew.
+    fn meet(&self, rails: &mut Rails, instance: u64) {
+        if rails.instance == Some(instance) {
+            return;
+        }
+        for id in RailId::all() {
+            if let Some(rail) = rails.slots[id.index()].take() {
+                rail.cable.died(&rail.life);
+                self.end_rail(rails, id, rail);
+            }
+        }
+        rails.update();
+        if rails.instance.is_some() {
+            self.wire.reset();
+        }
+        rails.instance = Some(instance);
+    }
+
+    /// Rings and paths.
+    fn build(&self, cable: &Arc<Cable>, life: &Life) -> Result<Rail, Trouble> {
+        let end = &cable.xdomain;
+        let has_e2e = life.agreement.capabilities.contains(Capabilities::E2E);
+        let rx_hop = end
+            .take_rx_hop(life.theirs.hop)
+            .map_err(|error| Trouble::Failed("to get the HopID that the peer asks for", error))?;
+        // SAFETY: The cable is there, and the rail ends before it does.
+        let rings = unsafe { Rings::alloc(end.nhi(), has_e2e, &self.wire) };
+        let rings = rings.map_err(|error| {
+            end.release_rx_hop(rx_hop);
+            Trouble::Failed("to get rings", error)
+        })?;
+        let paths = Paths {
+            tx_hop: cable.tx_hop(),
+            tx_ring: rings.tx_hop(),
+            rx_hop,
+            rx_ring: rings.rx_hop(),
+        };
+        rings.start();
+        if let Err(error) = end.enable_paths(&paths) {
+            rings.stop();
+            end.release_rx_hop(rx_hop);
+            return Err(Trouble::Failed("to set up paths", error));
+        }
+        Ok(Rail {
+            cable: cable.clone(),
+            life: *life,
+            rings,
+            paths,
+            speed: end.speed(),
+            why: None,
+        })
+    }
+
+    /// Takes a rail down, if it still is this one.
+    pub fn take_down(&self, cable: &Arc<Cable>, id: RailId, life: &Life) {
+        let mut rails = self.rails.lock();
+        let slot = &mut rails.slots[id.index()];
+        let is_this = |rail: &Rail| Arc::ptr_eq(&rail.cable, cable) && rail.life == *life;
+        if !slot.as_ref().is_some_and(is_this) {
+            return;
+        }
+        let Some(rail) = slot.take() else { return };
+        rails.update();
+        self.end_rail(&rails, id, rail);
+    }
+
+    fn end_rail(&self, rails: &Rails, id: RailId, rail: Rail) {
+        if rail.why.is_none() && rail.cable.says_goodbye() {
+            self.wire.close_rail(id, Reason::Shutdown);
+            fsleep(Delta::from_millis(GOODBYE_MS));
+        }
+        self.wire.rail_down(id, Down::Local);
+        if compat::may_log() {
+            let (name, cable) = (rails.name(), rail.cable.xdomain.name());
+            let (id, why) = (id.get(), rail.reason());
+            pr_info!("{name}: rail {id} is down, cable {cable}: {why}\n");
+        }
+        rail.undo();
+    }
+
+    /// The wire says that rails died.
+    fn bury(&self, dead: &[Option<Down>; MAX_RAILS]) {
+        let mut rails = self.rails.lock();
+        for (slot, why) in rails.slots.iter_mut().zip(dead) {
+            if let (Some(rail), Some(why)) = (slot, why) {
+                rail.why = Some(*why);
+                rail.cable.died(&rail.life);
+            }
+        }
+    }
+
+    /// Ends the peer: rails, RDMA device, network device. Sleeps, takes RTNL.
+    fn end(&self) {
+        let ethernet = {
+            let mut rails = self.rails.lock();
+            for id in RailId::all() {
+                if let Some(rail) = rails.slots[id.index()].take() {
+                    rail.cable.died(&rail.life);
+                    self.end_rail(&rails, id, rail);
+                }
+            }
+            rails.update();
+            rails.ethernet.take()
+        };
+        self.wire.set_netdev(None);
+        // Takes the RDMA device along: the books hear of it, and their work unregisters it.
+        drop(ethernet);
+        link::settle();
+        self.wire.shut();
+        work::cancel(&self.deaths);
+    }
+}
+
+impl Rail {
+    /// Undoes what [`Peer::build`] did. The wire does not use the rings any more.
+    fn undo(self) {
+        let end = &self.cable.xdomain;
+        if end.disable_paths(&self.paths).is_err() {
+            let name = end.name();
+            pr_warn!("{name}: the core could not take the paths down\n");
+        }
+        self.rings.stop();
+        end.release_rx_hop(self.paths.rx_hop);
+    }
+
+    fn reason(&self) -> &'static str {
+        match self.why {
+            Some(Down::Stalled | Down::Silent) => "frames do not arrive",
+            Some(Down::Peer) => "the peer does not use it any more",
+            Some(Down::Closed(Reason::Suspend)) => "the peer sleeps",
+            Some(Down::Closed(_)) => "the peer closed it",
+            Some(Down::Violation) => "the peer broke the rules",
+            Some(Down::Local) | None if self.cable.xdomain.is_unplugged() => "unplugged",
+            Some(Down::Local) | None if self.cable.says_goodbye() => "closed",
+            Some(Down::Local) | None => "the peer begins anew",
+        }
+    }
+}
+
+/// Which rails died by themselves: noted with locks held, told later.
+#[pin_data]
+struct Deaths {
+    #[pin]
+    dead: IrqLock<[Option<Down>; MAX_RAILS]>,
+    #[pin]
+    work: Work<Deaths>,
+}
+
+impl_has_work! {
+    impl HasWork<Self> for Deaths { self.work }
+}
+
+impl Deaths {
+    /// # Invariants
+    ///
+    /// There are none but in an `Arc`.
+    fn new() -> Result<Arc<Self>> {
+        Arc::pin_init(
+            pin_init!(Self {
+                dead <- new_irq_lock!([None; MAX_RAILS], "usb4_rxe dead rails"),
+                work <- new_work!("usb4_rxe dead rails"),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    fn forget(&self, id: RailId) {
+        self.dead.lock()[id.index()] = None;
+    }
+}
+
+impl Watcher for Deaths {
+    fn rail_died(&self, id: RailId, why: Down) {
+        self.dead.lock()[id.index()] = Some(why);
+        // SAFETY: All are made in an `Arc`, see `new`.
+        let this: Arc<Self> = unsafe { ArcBorrow::from_raw(self) }.into();
+        // SAFETY: A work queue of the kernel's, made at boot, for good.
+        let queue = unsafe { Queue::from_raw(compat::system_dfl_long_wq.cast()) };
+        // Enqueued twice is enqueued once.
+        let _ = queue.enqueue(this);
+    }
+}
+
+impl WorkItem for Deaths {
+    type Pointer = Arc<Deaths>;
+
+    fn run(this: Arc<Deaths>) {
+        let dead = core::mem::replace(&mut *this.dead.lock(), [None; MAX_RAILS]);
+        let peer = {
+            let peers = PEERS.lock();
+            let found = peers.iter().find(|peer| Arc::ptr_eq(&peer.deaths, &this));
+            found.cloned()
+        };
+        if let Some(peer) = peer {
+            peer.bury(&dead);
+        }
+    }
+}
+
+/// A device is about to lose its driver, or to go: so must what hangs below it. Its cables are shut.
+pub fn parent_gone(device: *mut compat::device) {
+    loop {
+        let peer = {
+            let mut peers = PEERS.lock();
+            let at = peers.iter().position(|peer| peer.parent == device);
+            at.and_then(|at| peers.remove(at).ok())
+        };
+        let Some(peer) = peer else { return };
+        peer.end();
+    }
+}
+
+/// All peers; they end when this is dropped.
+pub struct Peers(());
+
+impl Peers {
+    /// Once per load of the module, and first.
+    pub fn new() -> Self {
+        // SAFETY: As our caller promises.
+        unsafe { PEERS.init() };
+        Self(())
+    }
+}
+
+impl Drop for Peers {
+    fn drop(&mut self) {
+        let peers = core::mem::take(&mut *PEERS.lock());
+        for peer in peers {
+            peer.end();
+        }
+    }
+}

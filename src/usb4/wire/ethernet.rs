@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Plain Ethernet on its way into frames.
+//!
+//! A short packet lies in a frame with others. Of a longer one the front part lies there and the
+//! rest, in pieces of 4096 bytes, in payload frames.
+
+use crate::usb4::rail::frame::record::MAX_FRAMES;
+use crate::usb4::rail::frame::Class;
+use crate::usb4::rail::tx::{NotNow, Shape};
+use crate::usb4::rail::FRAME_SIZE;
+use crate::verbs::lock::Bh;
+use crate::verbs::timer::now;
+
+use super::tx::{Buffer, Payload, Tx};
+use super::Wire;
+
+/// The longest packet, or front part of one, that lies in a frame with others.
+const SHORT: usize = 3072;
+/// The front part of a packet whose other parts fill payload frames badly: its headers.
+const HEADERS: usize = 128;
+
+/// How a packet is laid out.
+fn shape(len: usize) -> Shape {
+    if len <= SHORT {
+        return Shape::inline(len);
+    }
+    let rest = len % FRAME_SIZE;
+    let inline = if (1..=SHORT).contains(&rest) && rest != len {
+        rest
+    } else {
+        HEADERS
+    };
+    Shape {
+        inline,
+        tail: 0,
+        payload: len.saturating_sub(inline),
+    }
+}
+
+impl Wire {
+    /// Sends a packet of `len` bytes; `copy` copies those from an offset on, and says whether it
+    /// could.
+    ///
+    /// # Errors
+    ///
+    /// `Impossible`: drop it. `Busy`: the network device's queue is stopped, and woken up when there
+    /// may be room.
+    pub fn send_ethernet(
+        &self,
+        len: usize,
+        copy: impl Fn(usize, &mut [u8]) -> bool,
+    ) -> Result<(), NotNow> {
+        if !self.is_up() {
+            return Err(NotNow::Impossible);
+        }
+        let shape = shape(len);
+        let bh = Bh::disable();
+        let mut guard = self.tx.lock(&bh);
+        let tx = &mut *guard;
+        let now = now();
+        let mut sent = put(tx, &shape, &copy);
+        if sent == Err(NotNow::Busy) && tx.reap(now) != 0 {
+            sent = put(tx, &shape, &copy);
+        }
+        match sent {
+            Ok(()) => {
+                self.counters.tx_ethernet.add(1);
+                self.flush_locked(tx, now);
+            }
+            Err(NotNow::Busy) => {
+                tx.is_stopped = true;
+                if let Some(netdev) = &tx.netdev {
+                    netdev.stop_queue();
+                }
+                self.want_room(tx, now);
+            }
+            Err(NotNow::Impossible) => {}
+        }
+        sent
+    }
+}
+
+/// Puts a packet into the frame being filled.
+fn put(tx: &mut Tx, shape: &Shape, copy: &impl Fn(usize, &mut [u8]) -> bool) -> Result<(), NotNow> {
+    let room = tx
+        .sender
+        .reserve(now(), Class::Ethernet, shape, &mut tx.out)?;
+    let front = room.get_mut(..shape.inline).ok_or(NotNow::Impossible)?;
+    if !copy(0, front) {
+        return Err(NotNow::Impossible);
+    }
+    let mut buffers: [Option<Buffer>; MAX_FRAMES] = [None, None, None];
+    let mut filled = Ok(());
+    let mut at = shape.inline;
+    let end = shape.inline.saturating_add(shape.payload);
+    for place in &mut buffers {
+        if at >= end || filled.is_err() {
+            break;
+        }
+        let Some(mut buffer) = tx.out.take() else {
+            filled = Err(NotNow::Busy);
+            break;
+        };
+        let len = end.saturating_sub(at).min(FRAME_SIZE);
+        let copied = buffer.get_mut(..len).is_some_and(|into| copy(at, into));
+        if !copied {
+            filled = Err(NotNow::Impossible);
+        }
+        at = at.saturating_add(len);
+        *place = Some(buffer);
+    }
+    let count = buffers.iter().flatten().count();
+    let payload = buffers.each_ref().map(|buffer| {
+        let index = buffer.as_ref().map_or(0, Buffer::index);
+        Payload::new(index)
+    });
+    let committed = filled.is_ok()
+        && tx.sender.commit(
+            Class::Ethernet,
+            shape.inline,
+            &[],
+            payload.get(..count).unwrap_or_default(),
+            shape.payload,
+            super::NOBODY,
+        );
+    if committed {
+        return Ok(());
+    }
+    for buffer in buffers.iter().flatten() {
+        tx.out.put(buffer.index());
+    }
+    filled.and(Err(NotNow::Impossible))
+}

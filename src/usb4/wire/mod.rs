@@ -1,0 +1,355 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! All rails to one peer, with the locks, the clock and the rings that [`rail`](super::rail) leaves
+//! to its owner.
+//!
+//! ```text
+//!   post_send ─ Env::begin ─> Wire::begin ─> Outgoing: headers and payload into buffers ─> commit
+//!                                                                                       |
+//!   netdev ─ start_xmit ─────────────────────────────────────────────────────────> tx: Sender ─> Rings::post
+//!
+//!   ring's interrupt, timer ─> kick ─> poll: rx: Receiver ─> Inbound ─> queue pair | netdev
+//!                                       '- answers, credits, what waited ─> tx
+//! ```
+//!
+//! | file | what |
+//! |---|---|
+//! | `mod.rs` | the object; rails come and go |
+//! | `tx.rs` | the sending half, its buffers and rings |
+//! | `rx.rs` | the receiving half and the frames it holds |
+//! | `poll.rs` | the softirq work: takes in what came, sees what went, keeps the timer |
+//! | `outgoing.rs` | one RDMA packet on its way into a frame |
+//! | `ethernet.rs` | one of plain Ethernet |
+//! | `taps.rs` | packets for the network device, and copies for who listens |
+//!
+//! # Locks
+//!
+//! `rx`, then a queue pair's, then `tx`: an acknowledgement leaves while its packet is delivered.
+
+mod ethernet;
+mod outgoing;
+mod poll;
+mod rx;
+mod taps;
+mod tx;
+
+pub use outgoing::Outgoing;
+pub use tx::Orphans;
+
+use kernel::prelude::*;
+use kernel::sync::atomic::{ordering, Atomic};
+use kernel::sync::{Arc, ArcBorrow};
+use kernel::workqueue::{self, impl_has_work, new_work, Work};
+
+use self::poll::Port;
+use self::rx::Rx;
+use self::tx::{Locked, Tx};
+use super::buffers::Pages;
+use super::netdev::Netdev;
+use super::rail::frame::close::Reason;
+use super::rail::id::RailId;
+use super::rail::link::Halves;
+use super::rail::port::Down;
+use super::rail::tx::RailUp;
+use super::ring::Rings;
+use crate::verbs::device::Device;
+use crate::verbs::lock::{new_bh_lock, Bh, BhLock};
+use crate::verbs::timer::{now, Timer};
+use crate::verbs::work;
+
+/// Buffers to send from: all that a full link of eight rails has in its rings, and some to fill.
+const BUFFERS: usize = 1024;
+
+/// The token of packets whose loss nobody is told: no queue pair has the number.
+const NOBODY: u64 = 0;
+
+/// Who is told that a rail went down by itself.
+pub trait Watcher: Send + Sync {
+    /// The rail is dead: take it down, and log in again. Softirqs are off and locks are held: make a
+    /// note and start a work.
+    fn rail_died(&self, rail: RailId, why: Down);
+}
+
+/// All rails to one peer.
+#[pin_data]
+pub struct Wire {
+    #[pin]
+    rx: BhLock<Rx>,
+    #[pin]
+    tx: BhLock<Tx>,
+    /// What frames are sent from.
+    buffers: Arc<Pages>,
+    #[pin]
+    work: Work<Wire>,
+    #[pin]
+    timer: Timer<Wire>,
+    /// Rails that are up, a bit each: readable without a lock.
+    up: Atomic<u32>,
+    /// Somebody was told that there is no room.
+    wanted: Atomic<bool>,
+    /// The counters.
+    pub counters: Counters,
+}
+
+impl_has_work! {
+    impl HasWork<Self> for Wire { self.work }
+}
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// What happened on the wire, since it was made.
+        #[derive(Default)]
+        pub struct Counters {
+            $($(#[$doc])* pub $name: Count,)*
+        }
+
+        impl Counters {
+            /// Each with its name.
+            pub fn each(&self, mut show: impl FnMut(&str, u64)) {
+                $(show(stringify!($name), self.$name.get());)*
+            }
+        }
+    };
+}
+
+counters! {
+    /// Frames put into transmit rings.
+    tx_frames,
+    /// Frames of receive rings.
+    rx_frames,
+    /// RDMA packets sent.
+    tx_rdma,
+    /// RDMA packets received for our device.
+    rx_rdma,
+    /// Ethernet frames sent.
+    tx_ethernet,
+    /// Ethernet frames received.
+    rx_ethernet,
+    /// Frames that a cable damaged.
+    rx_damaged,
+    /// Frames refused: out of order, without credit, malformed.
+    rx_refused,
+    /// Packets that the peer sent and that will never come.
+    rx_lost,
+    /// Packets with a wrong ICRC.
+    rx_icrc_errors,
+    /// Packets that no memory was left for.
+    rx_no_memory,
+    /// Packets we sent that the peer will never get.
+    tx_lost,
+    /// Times that a packet found no room.
+    tx_busy,
+    /// Interrupts of receive rings.
+    interrupts,
+    /// Passes of the work.
+    polls,
+    /// Passes that found nothing.
+    polls_idle,
+}
+
+/// A counter, written under a lock or from one CPU only.
+pub struct Count(Atomic<u64>);
+
+impl Default for Count {
+    fn default() -> Self {
+        Self(Atomic::new(0))
+    }
+}
+
+impl Count {
+    /// Adds.
+    #[inline]
+    pub fn add(&self, more: u64) {
+        let sum = self.0.load(ordering::Relaxed).wrapping_add(more);
+        self.0.store(sum, ordering::Relaxed);
+    }
+
+    /// Its value.
+    pub fn get(&self) -> u64 {
+        self.0.load(ordering::Relaxed)
+    }
+}
+
+impl Wire {
+    /// Without rails.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub fn new(watcher: Arc<dyn Watcher>) -> Result<Arc<Self>> {
+        let buffers = Pages::alloc(BUFFERS)?;
+        let (rx, tx) = (Rx::new(watcher)?, Tx::new(buffers.clone())?);
+        Arc::pin_init(
+            pin_init!(Self {
+                rx <- new_bh_lock!(rx, "usb4_rxe wire rx"),
+                tx <- new_bh_lock!(tx, "usb4_rxe wire tx"),
+                buffers,
+                work <- new_work!("usb4_rxe wire"),
+                // SAFETY: It is the field `timer` of a `Wire`, in an `Arc`.
+                timer <- unsafe { Timer::new() },
+                up: Atomic::new(0),
+                wanted: Atomic::new(false),
+                counters: Counters::default(),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// What frames are sent from.
+    pub fn buffers(&self) -> &Arc<Pages> {
+        &self.buffers
+    }
+
+    /// Whether there is a rail.
+    #[inline]
+    pub fn is_up(&self) -> bool {
+        self.up.load(ordering::Relaxed) != 0
+    }
+
+    /// Where plain Ethernet goes, and whose queue wakes up when there is room.
+    pub fn set_netdev(&self, netdev: Option<Netdev>) {
+        let bh = Bh::disable();
+        let mut rx = self.rx.lock(&bh);
+        let before = core::mem::replace(&mut rx.netdev, netdev.clone());
+        let held = core::mem::replace(&mut self.tx.lock(&bh).netdev, netdev);
+        drop(rx);
+        drop(bh);
+        drop((before, held));
+    }
+
+    /// Where RDMA goes.
+    pub fn set_device(&self, device: Option<Arc<Device>>) {
+        let bh = Bh::disable();
+        let before = core::mem::replace(&mut self.rx.lock(&bh).device, device);
+        drop(bh);
+        drop(before);
+    }
+
+    /// A rail begins a life: its rings run, its paths are on.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` if frames of its last two lives are still waited with: try again.
+    pub fn rail_up(self: &Arc<Self>, rail: RailId, up: &RailUp, rings: &Arc<Rings>) -> Result {
+        let fresh = tx::Ring::new(rings.clone())?;
+        let bh = Bh::disable();
+        let (old, ended) = {
+            let mut rx = self.rx.lock(&bh);
+            let rx = &mut *rx;
+            let ended = rx.frames.begin(rail, rings)?;
+            let mut port = Port::new(self, &bh, &mut rx.frames, &rx.device, &rx.netdev);
+            let mut halves = Halves {
+                tx: Locked::new(self, &bh),
+                rx: &mut rx.receiver,
+            };
+            let old = self.tx.lock(&bh).out.replace(rail, Some(fresh));
+            halves.rail_up(now(), rail, up, &mut port);
+            port.forget_down(rail);
+            port.finish(&rx.watcher);
+            self.mark(rail, true);
+            (old, ended)
+        };
+        drop(bh);
+        if let Some(old) = old {
+            old.orphan();
+        }
+        drop(ended);
+        Self::kick(self.as_arc_borrow());
+        Ok(())
+    }
+
+    /// A rail is dead, or is to be. After this its rings are used no more.
+    pub fn rail_down(self: &Arc<Self>, rail: RailId, why: Down) {
+        let bh = Bh::disable();
+        let (old, ended) = {
+            let mut rx = self.rx.lock(&bh);
+            let rx = &mut *rx;
+            let ended = rx.frames.end(rail);
+            self.mark(rail, false);
+            let mut port = Port::new(self, &bh, &mut rx.frames, &rx.device, &rx.netdev);
+            let mut halves = Halves {
+                tx: Locked::new(self, &bh),
+                rx: &mut rx.receiver,
+            };
+            halves.rail_down(now(), rail, why, &mut port);
+            let old = {
+                let mut tx = self.tx.lock(&bh);
+                let tx = &mut *tx;
+                if !self.is_up() {
+                    tx.sender.abandon(&mut tx.out, &mut port);
+                }
+                tx.out.replace(rail, None)
+            };
+            port.forget_down(rail);
+            port.finish(&rx.watcher);
+            (old, ended)
+        };
+        drop(bh);
+        if let Some(old) = old {
+            old.orphan();
+        }
+        drop(ended);
+        Self::kick(self.as_arc_borrow());
+    }
+
+    /// Says goodbye on a rail, if it can.
+    pub fn close_rail(&self, rail: RailId, why: Reason) {
+        let bh = Bh::disable();
+        let mut tx = self.tx.lock(&bh);
+        let tx = &mut *tx;
+        tx.sender.close(now(), rail, why, &mut tx.out);
+    }
+
+    /// The peer has forgotten everything: all rails are down, all numbers begin anew.
+    pub fn reset(self: &Arc<Self>) {
+        for rail in RailId::all() {
+            self.rail_down(rail, Down::Peer);
+        }
+        let bh = Bh::disable();
+        let mut rx = self.rx.lock(&bh);
+        let rx = &mut *rx;
+        let mut port = Port::new(self, &bh, &mut rx.frames, &rx.device, &rx.netdev);
+        let mut halves = Halves {
+            tx: Locked::new(self, &bh),
+            rx: &mut rx.receiver,
+        };
+        halves.reset(now(), &mut port);
+        port.finish(&None);
+    }
+
+    /// Marks a rail as up or not. The receiving half is locked.
+    fn mark(&self, rail: RailId, is_up: bool) {
+        let bit = 1 << rail.get();
+        let up = self.up.load(ordering::Relaxed);
+        let up = if is_up { up | bit } else { up & !bit };
+        self.up.store(up, ordering::Relaxed);
+    }
+
+    /// Starts the work, unless it is about to run anyway. From any context.
+    #[inline]
+    pub fn kick(this: ArcBorrow<'_, Self>) {
+        // Enqueued twice is enqueued once.
+        let _ = workqueue::system_bh().enqueue(Arc::from(this));
+    }
+
+    /// Ends timer and work. There are no rails, and will be none. Sleeps.
+    pub fn shut(self: &Arc<Self>) {
+        let bh = Bh::disable();
+        let watcher = self.rx.lock(&bh).watcher.take();
+        drop(bh);
+        drop(watcher);
+        self.timer.cancel();
+        // What runs last sets no timer: no rail is up, and nothing is due.
+        work::cancel(self);
+        self.timer.cancel();
+    }
+
+    /// Buffers of a stopped ring.
+    pub(super) fn take_back(&self, orphans: &Orphans) {
+        let bh = Bh::disable();
+        let mut tx = self.tx.lock(&bh);
+        for buffer in orphans.buffers() {
+            tx.out.put(buffer);
+        }
+    }
+}

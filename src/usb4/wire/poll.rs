@@ -1,0 +1,423 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The wire's softirq work: one pass after another while there is something to do.
+//!
+//! ```text
+//!   kick ─> pass: frames that came ─> Receiver ─> Inbound ─> queue pairs ─> answers
+//!                 frames that went ─> buffers free, Sender goes on
+//!                 what is due      ─> probes, credits
+//!            '─ something came: again, soon
+//!            '─ nothing came, but did a moment ago: again, soon (no interrupt is needed)
+//!            '─ nothing for a while: interrupts on, one more look, rest until one or the timer
+//! ```
+//!
+//! The one more look closes the gap between the last look and the interrupt. The timer also looks
+//! when nothing is due: seldom, for interrupts that got lost on the way.
+
+use kernel::prelude::*;
+use kernel::sync::atomic::ordering;
+use kernel::sync::{Arc, ArcBorrow};
+use kernel::workqueue::WorkItem;
+
+use crate::rxe::qpn::Qpn;
+use crate::rxe::time::{Nanos, Time};
+use crate::usb4::netdev::Netdev;
+use crate::usb4::rail::frame::{Class, Loss};
+use crate::usb4::rail::id::RailId;
+use crate::usb4::rail::link::Halves;
+use crate::usb4::rail::port::{Down, Ingress, Notices, Received, Refused};
+use crate::verbs::deliver;
+use crate::verbs::device::Device;
+use crate::verbs::inbound::{Inbound, Pieces, Verdict};
+use crate::verbs::lock::Bh;
+use crate::verbs::timer::{now, HasTimer};
+
+use super::rx::{Frame, Frames, Rx};
+use super::taps;
+use super::tx::{Locked, Tx};
+use super::Wire;
+
+/// Frames of a rail before another has its turn.
+const TURN: u32 = 16;
+/// Frames of a pass.
+const PASS: u32 = 256;
+/// How long to go on looking without interrupts after the last frame.
+const LOOK: Nanos = Nanos::from_micros(30);
+/// How soon to look for lost interrupts, and how seldom when there are none.
+const WATCH_FIRST: Nanos = Nanos::from_millis(1);
+const WATCH_LAST: Nanos = Nanos::from_millis(64);
+/// Queue pairs remembered that lost a packet; with more, all are told.
+const LOSERS: usize = 16;
+
+/// How busy the wire is.
+#[derive(Default)]
+pub struct Pace {
+    /// When the last frame came.
+    last: Time,
+    /// Until the next look for lost interrupts.
+    watch: Nanos,
+}
+
+impl WorkItem for Wire {
+    type Pointer = Arc<Wire>;
+
+    fn run(this: Arc<Wire>) {
+        let bh = Bh::disable();
+        let wire = this.as_arc_borrow();
+        if wire.pass(&bh) {
+            Wire::kick(wire);
+        }
+    }
+}
+
+// SAFETY: That is where it lies.
+unsafe impl HasTimer for Wire {
+    const OFFSET: usize = core::mem::offset_of!(Wire, timer);
+
+    fn fired(this: ArcBorrow<'_, Self>) {
+        Self::kick(this);
+    }
+}
+
+impl Wire {
+    /// One pass. Returns whether another one is to follow.
+    fn pass(&self, bh: &Bh) -> bool {
+        let mut guard = self.rx.lock(bh);
+        let rx = &mut *guard;
+        let now = now();
+        self.counters.polls.add(1);
+
+        let mut came = self.take_in(bh, rx, now, PASS);
+        let (due, sent) = {
+            let mut tx = self.tx.lock(bh);
+            let (due, sent) = (tx.timer_at <= now, tx.reap(now));
+            if due && sent == 0 {
+                tx.be_patient();
+            }
+            (due, sent)
+        };
+        let next = self.go_on(bh, rx, now, due);
+        let mut more = came >= PASS || next == Time::ZERO;
+
+        if came != 0 {
+            rx.pace.last = now;
+            rx.pace.watch = WATCH_FIRST;
+        }
+        if !more && now.since(rx.pace.last) >= LOOK {
+            if came == 0 {
+                self.counters.polls_idle.add(1);
+            }
+            if self.listen(rx) {
+                came = self.take_in(bh, rx, now, PASS);
+                more = came != 0;
+            }
+        } else {
+            more = true;
+        }
+        if !more {
+            self.set_timer(bh, &mut rx.pace, now, next);
+        }
+        let device = rx.device.clone();
+        drop(guard);
+
+        if came != 0 || sent != 0 || due {
+            self.room(bh, device.as_deref());
+        }
+        if let Some(device) = &device {
+            deliver::deliver(device.as_arc_borrow(), bh);
+        }
+        more
+    }
+
+    /// Takes in frames, at most `most`. Returns how many.
+    fn take_in(&self, bh: &Bh, rx: &mut Rx, now: Time, most: u32) -> u32 {
+        let mut came = 0;
+        let mut found = true;
+        let mut halves = Halves {
+            tx: Locked::new(self, bh),
+            rx: &mut rx.receiver,
+        };
+        let mut port = Port::new(self, bh, &mut rx.frames, &rx.device, &rx.netdev);
+        while found && came < most {
+            found = false;
+            for life in 0..Frames::count() {
+                let mut turn = 0;
+                while turn < TURN {
+                    let Some((rail, rings)) = port.frames.rings(life) else {
+                        break;
+                    };
+                    let Some(arrived) = rings.poll_arrived() else {
+                        break;
+                    };
+                    turn = turn.wrapping_add(1);
+                    let Some(tag) = arrived.tag else {
+                        self.counters.rx_damaged.add(1);
+                        rings.repost(arrived.slot);
+                        continue;
+                    };
+                    if let Some(frame) = port.frames.hold(life, &arrived) {
+                        halves.receive(now, rail, tag, frame, &mut port);
+                    }
+                }
+                found |= turn != 0;
+                came = came.saturating_add(turn);
+            }
+        }
+        port.finish(&rx.watcher);
+        self.counters.rx_frames.add(came.into());
+        came
+    }
+
+    /// Does what is due, and sends what waits. Returns when to look again.
+    fn go_on(&self, bh: &Bh, rx: &mut Rx, now: Time, due: bool) -> Time {
+        let mut halves = Halves {
+            tx: Locked::new(self, bh),
+            rx: &mut rx.receiver,
+        };
+        if !due {
+            return halves.flush(now);
+        }
+        self.tx.lock(bh).timer_at = Time::NEVER;
+        let mut port = Port::new(self, bh, &mut rx.frames, &rx.device, &rx.netdev);
+        halves.tick(now, &mut port);
+        port.finish(&rx.watcher);
+        // What queue pairs answered.
+        halves.flush(now)
+    }
+
+    /// Interrupts on. Returns whether any was off.
+    fn listen(&self, rx: &Rx) -> bool {
+        let mut some = false;
+        for life in 0..Frames::count() {
+            if let Some((_, rings)) = rx.frames.rings(life) {
+                some |= rings.listen();
+            }
+        }
+        some
+    }
+
+    /// Sets the timer for what is due next, and for lost interrupts.
+    fn set_timer(&self, bh: &Bh, pace: &mut Pace, now: Time, next: Time) {
+        let mut at = next;
+        if self.is_up() {
+            let watch = pace.watch.max(WATCH_FIRST);
+            at = at.earlier_of(now.after(watch));
+            pace.watch = watch.saturating_mul(2).min(WATCH_LAST);
+        }
+        if self.wanted.load(ordering::Relaxed) {
+            let patience = self.tx.lock(bh).patience;
+            at = at.earlier_of(now.after(patience));
+        }
+        self.set_timer_at(&mut self.tx.lock(bh), at);
+    }
+
+    /// Sends what was committed, where a rail has little to do. No lock is held.
+    #[inline]
+    pub fn flush(&self, bh: &Bh) {
+        let now = now();
+        self.flush_locked(&mut self.tx.lock(bh), now);
+    }
+
+    pub(super) fn flush_locked(&self, tx: &mut Tx, now: Time) {
+        tx.sender.flush(now, &mut tx.out);
+        self.set_timer_at(tx, tx.sender.next_timeout());
+    }
+
+    /// Somebody found no room: looks at the transmit rings soon.
+    #[cold]
+    pub(super) fn want_room(&self, tx: &mut Tx, now: Time) {
+        self.wanted.store(true, ordering::Relaxed);
+        self.set_timer_at(tx, now.after(tx.patience));
+    }
+
+    /// Sets the timer, unless it fires earlier anyway.
+    #[inline]
+    fn set_timer_at(&self, tx: &mut Tx, at: Time) {
+        if at < tx.timer_at {
+            tx.timer_at = at;
+            self.timer.set(at);
+        }
+    }
+
+    /// Whether there may be room again since somebody was told that there is none; if not, who
+    /// waits will be told.
+    pub fn may_have_room(&self) -> bool {
+        // A full barrier on both sides: who waits is listed before this, and found after that.
+        !self.wanted.xchg(true, ordering::Full)
+    }
+
+    /// There may be room: those who wait try again.
+    fn room(&self, bh: &Bh, device: Option<&Device>) {
+        if self.wanted.xchg(false, ordering::Full) {
+            if let Some(device) = device {
+                device.schedule.room();
+            }
+        }
+        let mut tx = self.tx.lock(bh);
+        if tx.is_stopped {
+            tx.is_stopped = false;
+            if let Some(netdev) = &tx.netdev {
+                netdev.wake_queue();
+            }
+        }
+    }
+}
+
+/// Where the halves put what they have to say, for one pass.
+pub struct Port<'a> {
+    wire: &'a Wire,
+    bh: &'a Bh,
+    pub frames: &'a mut Frames,
+    inbound: Inbound<'a>,
+    netdev: Option<&'a Netdev>,
+    /// Queue pairs that lost packets on the way to the peer.
+    losers: [Qpn; LOSERS],
+    loser_count: usize,
+    all_lost: bool,
+    /// Rails that went down.
+    downs: [Option<Down>; crate::usb4::rail::MAX_RAILS],
+}
+
+impl<'a> Port<'a> {
+    pub fn new(
+        wire: &'a Wire,
+        bh: &'a Bh,
+        frames: &'a mut Frames,
+        device: &'a Option<Arc<Device>>,
+        netdev: &'a Option<Netdev>,
+    ) -> Self {
+        Self {
+            wire,
+            bh,
+            frames,
+            inbound: Inbound::new(device.as_deref(), bh),
+            netdev: netdev.as_ref(),
+            losers: [Qpn::new(0); LOSERS],
+            loser_count: 0,
+            all_lost: false,
+            downs: [None; crate::usb4::rail::MAX_RAILS],
+        }
+    }
+
+    /// What the owner of the rail knows already.
+    pub fn forget_down(&mut self, rail: RailId) {
+        if let Some(place) = self.downs.get_mut(rail.index()) {
+            *place = None;
+        }
+    }
+
+    /// Lets queue pairs answer and passes on what was noted. The sending half is not locked.
+    pub fn finish(mut self, watcher: &Option<Arc<dyn super::Watcher>>) {
+        if self.all_lost {
+            self.inbound.all_lost();
+        } else {
+            for qpn in self.losers.iter().take(self.loser_count) {
+                self.inbound.lost(*qpn);
+            }
+        }
+        self.inbound.finish();
+        let Some(watcher) = watcher else { return };
+        for (rail, why) in RailId::all().zip(self.downs) {
+            if let Some(why) = why {
+                watcher.rail_died(rail, why);
+            }
+        }
+    }
+}
+
+impl Ingress for Port<'_> {
+    type Frame = Frame;
+
+    #[inline]
+    fn bytes(&self, frame: Frame) -> &[u8] {
+        self.frames.bytes(frame)
+    }
+
+    #[inline]
+    fn packet(&mut self, packet: &Received<Frame>) -> bool {
+        let Self {
+            wire,
+            frames,
+            inbound,
+            netdev,
+            ..
+        } = self;
+        let head = frames.bytes(packet.head);
+        let mut pieces = Pieces::new(packet.record.inline_bytes(head));
+        for (frame, len) in packet.payload() {
+            pieces.push(frames.bytes(frame).get(..len).unwrap_or_default());
+        }
+        pieces.push(packet.record.tail_bytes(head));
+        let verdict = inbound.take(&pieces);
+        let counters = &wire.counters;
+        match verdict {
+            Verdict::Taken => {
+                counters.rx_rdma.add(1);
+                if let Some(netdev) = netdev.filter(|netdev| netdev.has_taps()) {
+                    taps::show_received(netdev, pieces.as_slice());
+                }
+                true
+            }
+            Verdict::Damaged => {
+                counters.rx_icrc_errors.add(1);
+                // Damaged before it came to the rails: that is no loss of theirs.
+                packet.class != Class::Rdma
+            }
+            Verdict::NotRdma => {
+                counters.rx_ethernet.add(1);
+                if let Some(netdev) = netdev {
+                    if !taps::receive(netdev, pieces.as_slice()) {
+                        counters.rx_no_memory.add(1);
+                    }
+                }
+                true
+            }
+        }
+    }
+
+    fn lost(&mut self, loss: Loss) {
+        self.wire.counters.rx_lost.add(loss.count.into());
+    }
+
+    #[inline]
+    fn release(&mut self, frame: Frame) {
+        self.frames.release(frame);
+    }
+
+    fn refused(&mut self, _rail: RailId, _why: Refused) {
+        self.wire.counters.rx_refused.add(1);
+    }
+}
+
+impl Notices for Port<'_> {
+    /// The sending half is locked: made good in [`Port::finish`].
+    fn sent_lost(&mut self, token: Option<u64>) {
+        self.wire.counters.tx_lost.add(1);
+        let Some(qpn) = token.and_then(|token| u32::try_from(token).ok()) else {
+            self.all_lost = true;
+            return;
+        };
+        let qpn = Qpn::new(qpn);
+        if self
+            .losers
+            .iter()
+            .take(self.loser_count)
+            .any(|known| *known == qpn)
+        {
+            return;
+        }
+        match self.losers.get_mut(self.loser_count) {
+            Some(place) => {
+                *place = qpn;
+                self.loser_count = self.loser_count.wrapping_add(1);
+            }
+            None => self.all_lost = true,
+        }
+    }
+
+    fn rail_down(&mut self, rail: RailId, why: Down) {
+        if let Some(place) = self.downs.get_mut(rail.index()) {
+            *place = Some(why);
+        }
+    }
+}

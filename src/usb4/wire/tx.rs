@@ -1,0 +1,343 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The sending half, its buffers and its rings.
+//!
+//! A buffer is free, or lies in the frame being filled, or in a transmit ring; when the ring has
+//! sent it, it is free again. The buffers of a rail that went down are free when its ring is
+//! stopped: until then the host router may still read them.
+
+use core::ops::{Deref, DerefMut};
+use core::ptr::NonNull;
+use core::slice;
+
+use kernel::prelude::*;
+use kernel::sync::Arc;
+
+use crate::rxe::time::{Nanos, Time};
+use crate::usb4::buffers::Pages;
+use crate::usb4::netdev::Netdev;
+use crate::usb4::rail::config::Times;
+use crate::usb4::rail::frame::Tag;
+use crate::usb4::rail::id::RailId;
+use crate::usb4::rail::link::{Posting, Sending};
+use crate::usb4::rail::port::Egress;
+use crate::usb4::rail::tx::{Entry, Sender};
+use crate::usb4::rail::{FRAME_SIZE, MAX_RAILS};
+use crate::usb4::ring::Rings;
+use crate::verbs::lock::Bh;
+
+use super::Wire;
+
+/// Packets whose loss can be told to their queue pair.
+const LOG: usize = 8192;
+/// Descriptors of a ring, or more.
+const PLACES: usize = 512;
+
+/// The sending half of the rails over our rings.
+pub type WireSender = Sender<Out, KVVec<Entry>>;
+
+/// What the lock protects.
+pub struct Tx {
+    pub sender: KBox<WireSender>,
+    pub out: Out,
+    /// Whose queue is stopped while there is no room.
+    pub netdev: Option<Netdev>,
+    pub is_stopped: bool,
+    /// When the timer fires.
+    pub timer_at: Time,
+    /// How soon to look for room.
+    pub patience: Nanos,
+}
+
+/// How soon the transmit rings are looked at when somebody waits for room, and how seldom while
+/// they do not move.
+const LOOK_FIRST: Nanos = Nanos::from_micros(25);
+const LOOK_LAST: Nanos = Nanos::from_micros(800);
+
+impl Tx {
+    pub fn new(pages: Arc<Pages>) -> Result<Self> {
+        let mut log = KVVec::with_capacity(LOG, GFP_KERNEL)?;
+        log.extend_with(LOG, Entry::EMPTY, GFP_KERNEL)?;
+        Ok(Self {
+            sender: KBox::new(Sender::new(log, Times::default()), GFP_KERNEL)?,
+            out: Out::new(pages)?,
+            netdev: None,
+            is_stopped: false,
+            timer_at: Time::NEVER,
+            patience: LOOK_FIRST,
+        })
+    }
+
+    /// Frees what the rings have sent. Returns how many frames.
+    pub fn reap(&mut self, now: Time) -> u32 {
+        let all = self.reap_all(now);
+        if all != 0 {
+            self.patience = LOOK_FIRST;
+        }
+        all
+    }
+
+    /// Nothing was sent since somebody began to wait.
+    pub fn be_patient(&mut self) {
+        self.patience = self.patience.saturating_mul(2).min(LOOK_LAST);
+    }
+
+    fn reap_all(&mut self, now: Time) -> u32 {
+        let mut all = 0u32;
+        for rail in RailId::all() {
+            let sent = self.out.reap(rail);
+            if sent != 0 {
+                self.sender.completed(now, rail, sent);
+                all = all.saturating_add(sent);
+            }
+        }
+        all
+    }
+}
+
+/// A transmit ring and the buffers in it.
+pub struct Ring {
+    rings: Arc<Rings>,
+    posted: u32,
+    reaped: u32,
+    /// By place in the ring.
+    buffers: KVVec<u16>,
+}
+
+impl Ring {
+    /// An empty one.
+    pub fn new(rings: Arc<Rings>) -> Result<Self> {
+        let mut buffers = KVVec::with_capacity(PLACES, GFP_KERNEL)?;
+        buffers.extend_with(PLACES, 0, GFP_KERNEL)?;
+        Ok(Self {
+            rings,
+            posted: 0,
+            reaped: 0,
+            buffers,
+        })
+    }
+
+    #[inline]
+    fn post(&mut self, buffer: u16, len: usize, tag: Tag) {
+        if let Some(place) = self.buffers.get_mut(self.posted as usize % PLACES) {
+            *place = buffer;
+        }
+        self.rings.post(self.posted, buffer.into(), len, tag);
+        self.posted = self.posted.wrapping_add(1);
+    }
+
+    /// The rail is down: leaves the buffers in the ring to the rings, until they are stopped. Sleeps.
+    pub fn orphan(self) {
+        let Self {
+            rings,
+            posted,
+            reaped,
+            buffers,
+        } = self;
+        rings.adopt(Orphans {
+            posted,
+            reaped,
+            buffers,
+        });
+    }
+}
+
+/// Buffers in a transmit ring that the wire uses no more.
+pub struct Orphans {
+    posted: u32,
+    reaped: u32,
+    buffers: KVVec<u16>,
+}
+
+impl Orphans {
+    /// Which ones.
+    pub fn buffers(&self) -> impl Iterator<Item = u16> + '_ {
+        let count = self.posted.wrapping_sub(self.reaped);
+        (0..count).filter_map(|number| {
+            let place = self.reaped.wrapping_add(number) as usize % PLACES;
+            self.buffers.get(place).copied()
+        })
+    }
+}
+
+/// The buffers and the transmit rings.
+///
+/// # Invariants
+///
+/// A buffer is in `free`, or lent out by `buffer` or `take`, or in a ring: at one place only.
+pub struct Out {
+    rings: [Option<Ring>; MAX_RAILS],
+    pages: Arc<Pages>,
+    free: KVVec<u16>,
+    /// Frames put into rings.
+    pub posted: u64,
+}
+
+/// A buffer, lent out.
+pub struct Buffer {
+    index: u16,
+    page: NonNull<u8>,
+}
+
+// SAFETY: Memory belongs to no thread.
+unsafe impl Send for Buffer {}
+
+impl Deref for Buffer {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        // SAFETY: The page has as many bytes; by the invariants of `Out` nobody else has it.
+        // Buffers are dropped with the sender, before the pages are.
+        unsafe { slice::from_raw_parts(self.page.as_ptr(), FRAME_SIZE) }
+    }
+}
+
+impl DerefMut for Buffer {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut [u8] {
+        // SAFETY: As in `deref`.
+        unsafe { slice::from_raw_parts_mut(self.page.as_ptr(), FRAME_SIZE) }
+    }
+}
+
+impl Out {
+    fn new(pages: Arc<Pages>) -> Result<Self> {
+        let mut free = KVVec::with_capacity(pages.len(), GFP_KERNEL)?;
+        for index in 0..pages.len() {
+            // There are fewer than 2^16.
+            free.push(index as u16, GFP_KERNEL)?;
+        }
+        Ok(Self {
+            rings: [const { None }; MAX_RAILS],
+            pages,
+            free,
+            posted: 0,
+        })
+    }
+
+    /// Puts another ring, or none, in a rail's place.
+    pub fn replace(&mut self, rail: RailId, ring: Option<Ring>) -> Option<Ring> {
+        let place = self.rings.get_mut(rail.index())?;
+        core::mem::replace(place, ring)
+    }
+
+    /// Frees what a ring has sent. Returns how many frames.
+    #[inline]
+    fn reap(&mut self, rail: RailId) -> u32 {
+        let Self { rings, free, .. } = self;
+        let Some(Some(ring)) = rings.get_mut(rail.index()) else {
+            return 0;
+        };
+        let before = ring.reaped;
+        while ring.reaped != ring.posted && ring.rings.poll_sent() {
+            if let Some(buffer) = ring.buffers.get(ring.reaped as usize % PLACES) {
+                // There is room for every buffer there is.
+                let _ = free.push_within_capacity(*buffer);
+            }
+            ring.reaped = ring.reaped.wrapping_add(1);
+        }
+        ring.reaped.wrapping_sub(before)
+    }
+
+    /// Lends out a buffer.
+    #[inline]
+    pub fn take(&mut self) -> Option<Buffer> {
+        let index = self.free.pop()?;
+        let page = self.pages.get(index.into())?;
+        Some(Buffer { index, page })
+    }
+
+    /// A buffer is free.
+    pub fn put(&mut self, index: u16) {
+        let _ = self.free.push_within_capacity(index);
+    }
+
+    #[inline]
+    fn post(&mut self, rail: RailId, buffer: u16, len: usize, tag: Tag) {
+        match self.rings.get_mut(rail.index()) {
+            Some(Some(ring)) => {
+                ring.post(buffer, len, tag);
+                self.posted = self.posted.wrapping_add(1);
+            }
+            // The sender posts to rails that are up only, and those have a ring.
+            _ => self.put(buffer),
+        }
+    }
+}
+
+impl Buffer {
+    /// Its number.
+    pub fn index(&self) -> u16 {
+        self.index
+    }
+}
+
+/// A buffer that a payload frame is sent from.
+#[derive(Clone, Copy)]
+pub struct Payload(u16);
+
+impl Payload {
+    /// The buffer of this number, which is lent out and becomes the sender's.
+    pub fn new(buffer: u16) -> Self {
+        Self(buffer)
+    }
+}
+
+impl Egress for Out {
+    type Buffer = Buffer;
+    type Payload = Payload;
+
+    #[inline]
+    fn buffer(&mut self) -> Option<Buffer> {
+        self.take()
+    }
+
+    #[inline]
+    fn post_head(&mut self, rail: RailId, buffer: Buffer, len: usize) {
+        self.post(rail, buffer.index, len, Tag::Header);
+    }
+
+    #[inline]
+    fn post_payload(&mut self, rail: RailId, payload: Payload, len: usize, tag: Tag) {
+        self.post(rail, payload.0, len, tag);
+    }
+
+    fn drop_buffer(&mut self, buffer: Buffer) {
+        self.put(buffer.index);
+    }
+
+    fn drop_payload(&mut self, payload: Payload) {
+        self.put(payload.0);
+    }
+}
+
+/// The sending half behind its lock.
+pub struct Locked<'a> {
+    wire: &'a Wire,
+    bh: &'a Bh,
+}
+
+impl<'a> Locked<'a> {
+    pub fn new(wire: &'a Wire, bh: &'a Bh) -> Self {
+        Self { wire, bh }
+    }
+}
+
+impl Sending for Locked<'_> {
+    type Egress = Out;
+    type Log = KVVec<Entry>;
+
+    #[inline]
+    fn with<R>(&mut self, call: impl FnOnce(&mut WireSender) -> R) -> R {
+        call(&mut self.wire.tx.lock(self.bh).sender)
+    }
+}
+
+impl Posting for Locked<'_> {
+    #[inline]
+    fn post<R>(&mut self, call: impl FnOnce(&mut WireSender, &mut Out) -> R) -> R {
+        let tx = &mut *self.wire.tx.lock(self.bh);
+        call(&mut tx.sender, &mut tx.out)
+    }
+}
