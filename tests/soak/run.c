@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 struct totals totals;
 
@@ -126,6 +127,12 @@ static void asynchronous_event(void)
 	if (ibv_get_async_event(soak.context, &event))
 		return;
 	printf("%.1f s: event: %s\n", now() - began, ibv_event_type_str(event.event_type));
+	/* The hardware or the driver was taken away: what is left has no device to complete on. */
+	if (soak.expects_errors && event.event_type == IBV_EVENT_DEVICE_FATAL) {
+		printf("soak: PASS: the device went away, as expected, after %.1f MB (seed %lu)\n", totals.bytes_out / 1e6, soak.terms.seed);
+		fflush(stdout);
+		_exit(0);
+	}
 	if (!soak.expects_errors && (event.event_type == IBV_EVENT_QP_FATAL || event.event_type == IBV_EVENT_CQ_ERR || event.event_type == IBV_EVENT_DEVICE_FATAL))
 		die("event: %s", ibv_event_type_str(event.event_type));
 	ibv_ack_async_event(&event);

@@ -4,7 +4,7 @@
 . /checkout/tests/lab/guest/across.sh
 
 # Options of both ends; those after the name are the client's terms, which the server takes over.
-soak_both=(--hang $((60 * ${LAB_PATIENCE-1})))
+soak_both=(--hang $((30 * ${LAB_PATIENCE-1})))
 # Upstream's rxe returns old memory for an atomic after spurious timeouts; with a long one they are rare.
 soak_terms=()
 [ "$LAB_RDMA" != rxe ] || soak_terms=(--timeout 18)
@@ -15,7 +15,7 @@ soak() {
 	shift
 	check_listens=$(listens_tcp 18700)
 	across "$name" "${program[@]}" -- "${program[@]}" "${soak_terms[@]}" "$@" "$pair_ip"
-	[ "$LAB_HOST" != 1 ] || grep -hE '^(soak:|SEND)' "/lab/output/$name" | sed 's/^/    /'
+	[ "$LAB_HOST" != "$across_client" ] || grep -hE '^(soak:|SEND)' "/lab/output/$name" | sed 's/^/    /'
 }
 
 # soak_pause NAME: the longest time without a completion, in ms, at either end.

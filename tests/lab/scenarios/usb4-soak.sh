@@ -66,7 +66,7 @@ last)
 	[ "$LAB_HOST" != 1 ] || (sleep 8 && lab fabric unplug 0) &
 	soak_both+=(--expect-errors --grace 15)
 	soak last "${mixed[@]}" --timeout 14 --seconds 120
-	soak_both=(--hang $((60 * LAB_PATIENCE)))
+	soak_both=(--hang $((30 * LAB_PATIENCE)))
 	[ "$LAB_HOST" != 1 ] || lab fabric plug 0
 	pair_up
 	barrier again
