@@ -717,14 +717,17 @@ void rust_helper_put_device(struct device *device)
 	put_device(device);
 }
 
-/* A ring that is looked at, not waited for: its first interrupt masks it, and nobody unmasks it. */
-static void usb4_rxe_no_poll(void *data)
+/* What a ring's interrupt calls, after it has masked itself. With NULL it stays on. */
+void usb4_rxe_ring_set_poll(struct tb_ring *ring, void (*start_poll)(void *), void *data)
 {
-}
+	unsigned long flags;
 
-void usb4_rxe_ring_without_interrupts(struct tb_ring *ring)
-{
-	ring->start_poll = usb4_rxe_no_poll;
+	spin_lock_irqsave(&ring->nhi->lock, flags);
+	spin_lock(&ring->lock);
+	ring->start_poll = start_poll;
+	ring->poll_data = data;
+	spin_unlock(&ring->lock);
+	spin_unlock_irqrestore(&ring->nhi->lock, flags);
 }
 
 /* Packets of the network device */

@@ -38,6 +38,7 @@ module! {
 ///
 /// It goes in this order: no cable is left, then no RDMA device, then no peer and no network device.
 struct Usb4Rxe {
+    _status: usb4::status::Status,
     _service: usb4::service::Registration,
     _subsystem: verbs::link::Subsystem,
     _peers: usb4::peers::Peers,
@@ -48,7 +49,9 @@ impl kernel::Module for Usb4Rxe {
         check_layout()?;
         let peers = usb4::peers::Peers::new();
         let subsystem = verbs::link::Subsystem::register()?;
+        let status = usb4::status::Status::new()?;
         Ok(Self {
+            _status: status,
             _service: usb4::service::Registration::new()?,
             _subsystem: subsystem,
             _peers: peers,

@@ -68,10 +68,10 @@ pub struct Cable {
 
 /// What whoever carries out steps remembers.
 struct Carried {
-    /// The rail of the present life.
-    rail: Option<(Arc<Peer>, RailId)>,
-    /// The peer of the last one: an RDMA device that an administrator deletes stays deleted until
-    /// the cable is plugged in again.
+    /// Whose rail the present life is.
+    peer: Option<Arc<Peer>>,
+    /// It is not the first one: an RDMA device that an administrator deletes stays deleted until the
+    /// cable is plugged in again.
     is_known: bool,
     /// The last failure that was logged.
     complaint: Option<Error>,
@@ -82,7 +82,7 @@ impl_has_delayed_work! {
 }
 
 /// What we say of us, but for the epoch.
-fn hello(instance: u64, tx_hop: i32) -> Hello {
+fn hello(instance: u64, tx_hop: i32, rail: RailId) -> Hello {
     // Rings have fewer than 2^16 frames; HopIDs have 11 bits.
     let ring = ring::FRAMES as u16;
     Hello {
@@ -95,22 +95,24 @@ fn hello(instance: u64, tx_hop: i32) -> Hello {
         rx_ring: ring,
         tx_ring: ring,
         hop: tx_hop as u16,
+        rail,
     }
 }
 
 impl Cable {
-    /// The cable of an XDomain. Nothing happens until [`resume`](Self::resume).
+    /// The cable of an XDomain. Nothing happens until [`resume`](Self::resume). Its rail gets that
+    /// number if it is ours to choose.
     ///
     /// # Errors
     ///
     /// `ENOMEM`, `ENOSPC` if there is no HopID left.
-    pub fn new(xdomain: XDomain, instance: u64) -> Result<Arc<Self>> {
+    pub fn new(xdomain: XDomain, instance: u64, number: RailId) -> Result<Arc<Self>> {
         let carried = Carried {
-            rail: None,
+            peer: None,
             is_known: false,
             complaint: None,
         };
-        let login = Login::new(hello(instance, 0));
+        let login = Login::new(hello(instance, 0, number));
         let device = xdomain.device() as usize;
         let cable = Arc::pin_init(
             pin_init!(Self {
@@ -129,8 +131,13 @@ impl Cable {
         )?;
         let tx_hop = cable.xdomain.take_tx_hop()?;
         cable.tx_hop.store(tx_hop, ordering::Relaxed);
-        *cable.login.lock() = Login::new(hello(instance, tx_hop));
+        *cable.login.lock() = Login::new(hello(instance, tx_hop, number));
         Ok(cable)
+    }
+
+    /// What we would call its rail.
+    pub fn number(&self) -> RailId {
+        self.login.lock().number()
     }
 
     /// The HopID we send on.
@@ -225,12 +232,24 @@ impl Cable {
             self.tell_news();
             match step {
                 Step::Begin(life) => {
-                    let result = self.begin(&mut carried, &life);
-                    self.login.lock().began(now(), &life, result);
+                    let (result, number) = match self.begin(&mut carried, &life) {
+                        Ok(()) => (Ok(()), None),
+                        Err(Trouble::Refused(refusal)) => (Err(Some(refusal)), None),
+                        Err(Trouble::Taken(number)) => (Err(None), Some(number)),
+                        Err(Trouble::Failed(what, error)) => {
+                            self.complain(&mut carried, what, error);
+                            (Err(None), None)
+                        }
+                    };
+                    let mut login = self.login.lock();
+                    login.began(now(), &life, result);
+                    if let Some(number) = number {
+                        login.renumber(number);
+                    }
                 }
                 Step::End(life) => {
-                    if let Some((peer, rail)) = carried.rail.take() {
-                        peer.take_down(self, rail, &life);
+                    if let Some(peer) = carried.peer.take() {
+                        peer.take_down(self, &life);
                     }
                 }
                 Step::Ask(mine) => {
@@ -259,44 +278,39 @@ impl Cable {
         self.xdomain.ask(number, message).ok()
     }
 
-    fn begin(self: &Arc<Self>, carried: &mut Carried, life: &Life) -> Result<(), Option<Refusal>> {
-        let begun = peers::find(&self.xdomain, life).and_then(|peer| {
-            let rail = peer.bring_up(self, life)?;
-            Ok((peer, rail))
-        });
-        match begun {
-            Ok((peer, rail)) => {
-                carried.complaint = None;
-                if !carried.is_known {
-                    carried.is_known = true;
-                    peer.add_device();
-                }
-                carried.rail = Some((peer, rail));
-                Ok(())
-            }
-            Err(Trouble::Refused(refusal)) => Err(Some(refusal)),
-            Err(Trouble::Failed(what, error)) => {
-                if carried.complaint != Some(error) && compat::may_log() {
-                    carried.complaint = Some(error);
-                    let (name, hint) = (self.xdomain.name(), hint(error));
-                    pr_err!("{name}: {what} failed ({error:?}){hint}; trying again\n");
-                }
-                Err(None)
-            }
+    fn begin(self: &Arc<Self>, carried: &mut Carried, life: &Life) -> Result<(), Trouble> {
+        let peer = peers::find(&self.xdomain, life)?;
+        peer.bring_up(self, life)?;
+        carried.complaint = None;
+        let is_plugged_in = !core::mem::replace(&mut carried.is_known, true);
+        if peer.is_new() || is_plugged_in {
+            peer.add_device();
+        }
+        carried.peer = Some(peer);
+        Ok(())
+    }
+
+    fn complain(&self, carried: &mut Carried, what: &str, error: Error) {
+        if carried.complaint != Some(error) && compat::may_log() {
+            carried.complaint = Some(error);
+            let (name, hint) = (self.xdomain.name(), hint(error));
+            pr_err!("{name}: {what} failed ({error:?}){hint}; trying again\n");
         }
     }
 
     fn tell_news(&self) {
-        let Some(news) = self.login.lock().news() else {
-            return;
-        };
-        if !compat::may_log() {
-            return;
-        }
-        let name = self.xdomain.name();
-        match news {
-            News::WeRefuse(refusal) => pr_err!("{name}: the peer is refused: {refusal}\n"),
-            News::TheyRefuse(refusal) => pr_err!("{name}: refused by the peer: {refusal}\n"),
+        loop {
+            let Some(news) = self.login.lock().news() else {
+                return;
+            };
+            if !compat::may_log() {
+                continue;
+            }
+            let name = self.xdomain.name();
+            match news {
+                News::WeRefuse(refusal) => pr_err!("{name}: the peer is refused: {refusal}\n"),
+                News::TheyRefuse(refusal) => pr_err!("{name}: refused by the peer: {refusal}\n"),
+            }
         }
     }
 
@@ -310,6 +324,8 @@ impl Cable {
 pub enum Trouble {
     /// The peer hears that.
     Refused(Refusal),
+    /// The rail's number is taken; this one is not.
+    Taken(RailId),
     /// What failed, and how.
     Failed(&'static str, Error),
 }

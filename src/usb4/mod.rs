@@ -20,6 +20,7 @@ pub mod peers;
 pub mod rail;
 pub mod ring;
 pub mod service;
+pub mod status;
 pub mod wire;
 pub mod xdomain;
 mod xmit;

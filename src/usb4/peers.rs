@@ -27,8 +27,10 @@
 //! The list of peers, then RTNL. A peer's rails, then what [`super::cable`] says. Never the list under
 //! a peer's rails.
 
+use kernel::fmt;
 use kernel::prelude::*;
 use kernel::str::CStr;
+use kernel::sync::atomic::{ordering, Atomic};
 use kernel::sync::{global_lock, new_mutex, Arc, ArcBorrow, Mutex};
 use kernel::time::{delay::fsleep, Delta};
 use kernel::workqueue::{impl_has_work, new_work, Queue, Work, WorkItem};
@@ -63,6 +65,8 @@ const GOODBYE_MS: i64 = 5;
 pub struct Peer {
     wire: Arc<Wire>,
     deaths: Arc<Deaths>,
+    /// It never had an RDMA device.
+    is_new: Atomic<bool>,
     /// The parent of both devices. It stays until `parent_gone`.
     parent: *mut compat::device,
     #[pin]
@@ -197,6 +201,20 @@ impl Rails {
         up.fold(0, |sum, rail| sum.saturating_add(rail.speed))
     }
 
+    /// A number that is not taken, if there is one.
+    fn free(&self) -> Trouble {
+        let mut numbers = RailId::all();
+        match numbers.find(|id| self.slots[id.index()].is_none()) {
+            Some(id) => Trouble::Taken(id),
+            None => Trouble::Refused(Refusal {
+                cause: Cause::Rails,
+                // A small constant.
+                ours: MAX_RAILS as u32,
+                theirs: 0,
+            }),
+        }
+    }
+
     /// Tells the network device what the rails are now.
     fn update(&self) {
         if let Some(ethernet) = &self.ethernet {
@@ -224,6 +242,7 @@ impl Peer {
             pin_init!(Self {
                 wire,
                 deaths,
+                is_new: Atomic::new(true),
                 parent,
                 identity <- new_mutex!(identity, "usb4_rxe identity"),
                 rails <- new_mutex!(rails, "usb4_rxe rails"),
@@ -247,6 +266,11 @@ impl Peer {
         }
     }
 
+    /// Whether this is the first time that somebody asks.
+    pub fn is_new(&self) -> bool {
+        self.is_new.xchg(false, ordering::Relaxed)
+    }
+
     /// Makes the RDMA device, unless there is one. Takes RTNL.
     pub fn add_device(&self) {
         let netdev = self.rails.lock().ethernet.as_ref().map(Ethernet::netdev);
@@ -263,22 +287,21 @@ impl Peer {
     /// # Errors
     ///
     /// What failed; nothing is left of it.
-    pub fn bring_up(&self, cable: &Arc<Cable>, life: &Life) -> Result<RailId, Trouble> {
+    pub fn bring_up(&self, cable: &Arc<Cable>, life: &Life) -> Result<(), Trouble> {
         let mut rails = self.rails.lock();
         if rails.ethernet.is_none() {
             return Err(Trouble::Failed("a device for the peer", ENODEV));
         }
         self.meet(&mut rails, life.theirs.instance);
-        let id = RailId::all().find(|id| rails.slots[id.index()].is_none());
-        let Some(id) = id else {
-            // A small constant.
-            let (cause, ours, theirs) = (Cause::Rails, MAX_RAILS as u32, 0);
-            return Err(Trouble::Refused(Refusal {
-                cause,
-                ours,
-                theirs,
-            }));
-        };
+        let id = life.agreement.rail;
+        if rails.slots[id.index()].is_some() {
+            return Err(if id != life.mine.rail {
+                // The peer's other cable by that number is no more, and soon we shall see that, too.
+                Trouble::Failed("to take over the number of a rail", EBUSY)
+            } else {
+                rails.free()
+            });
+        }
         let rail = self.build(cable, life)?;
         // What was noted of an earlier rail of this number.
         self.deaths.forget(id);
@@ -301,7 +324,7 @@ impl Peer {
             let (rail, sum) = (id.get(), rails.speed());
             pr_info!("{name}: rail {rail} is up, cable {cable}, {speed} Gb/s; {sum} Gb/s in all\n");
         }
-        Ok(id)
+        Ok(())
     }
 
     /// Rails to another load of the peer's module are dead, and everything begins anew.
@@ -358,7 +381,8 @@ impl Peer {
     }
 
     /// Takes a rail down, if it still is this one.
-    pub fn take_down(&self, cable: &Arc<Cable>, id: RailId, life: &Life) {
+    pub fn take_down(&self, cable: &Arc<Cable>, life: &Life) {
+        let id = life.agreement.rail;
         let mut rails = self.rails.lock();
         let slot = &mut rails.slots[id.index()];
         let is_this = |rail: &Rail| Arc::ptr_eq(&rail.cable, cable) && rail.life == *life;
@@ -382,6 +406,31 @@ impl Peer {
             pr_info!("{name}: rail {id} is down, cable {cable}: {why}\n");
         }
         rail.undo();
+    }
+
+    fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        {
+            let identity = self.identity.lock();
+            let rails = self.rails.lock();
+            let (name, speed) = (rails.name(), rails.speed());
+            f.write_fmt(fmt!("{name}: {speed} Gb/s\n"))?;
+            for router in &identity.routers {
+                writeln!(f, "  host router {router}")?;
+            }
+            for (id, rail) in rails.slots.iter().enumerate() {
+                if let Some(rail) = rail {
+                    write!(f, "  rail {id}: ")?;
+                    rail.show(f)?;
+                }
+            }
+        }
+        let mut shown = Ok(());
+        self.wire.counters.each(|name, value| {
+            if shown.is_ok() {
+                shown = writeln!(f, "  {name} {value}");
+            }
+        });
+        shown
     }
 
     /// The wire says that rails died.
@@ -427,6 +476,31 @@ impl Rail {
         }
         self.rings.stop();
         end.release_rx_hop(self.paths.rx_hop);
+    }
+
+    fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, speed, epoch) = (
+            self.cable.xdomain.name(),
+            self.speed,
+            self.life.agreement.epoch,
+        );
+        let agreed = &self.life.agreement;
+        let flow = match agreed.capabilities.contains(Capabilities::E2E) {
+            true => "e2e",
+            false => "no e2e",
+        };
+        let Paths {
+            tx_hop,
+            tx_ring,
+            rx_hop,
+            rx_ring,
+        } = self.paths;
+        let peer_ring = agreed.peer_rx_ring;
+        f.write_fmt(fmt!("cable {name}, {speed} Gb/s, life {epoch}, {flow}, "))?;
+        writeln!(
+            f,
+            "HopIDs out {tx_hop} in {rx_hop}, rings out {tx_ring} in {rx_ring}, peer's ring {peer_ring}"
+        )
     }
 
     fn reason(&self) -> &'static str {
@@ -501,6 +575,12 @@ impl WorkItem for Deaths {
             peer.bury(&dead);
         }
     }
+}
+
+/// Shows all peers, as [`super::status`] says.
+pub fn show(f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let peers = PEERS.lock();
+    peers.iter().try_for_each(|peer| peer.show(f))
 }
 
 /// A device is about to lose its driver, or to go: so must what hangs below it. Its cables are shut.

@@ -9,9 +9,8 @@
 //! ```
 //!
 //! Neither ring has callbacks. The receive ring's interrupt starts the wire's work and stays masked
-//! until [`Rings::listen`]. The transmit ring is looked at and has no interrupt at all: with its
-//! `start_poll` set, the core masks the first one and leaves completions to us
-//! (`docs/decisions/0041-transmit-rings-are-looked-at.md`).
+//! until [`Rings::listen`]. The transmit ring is looked at: with `start_poll` set its first interrupt
+//! masks itself, and nobody unmasks it (`docs/decisions/0041-transmit-rings-are-looked-at.md`).
 //!
 //! # Whose frames
 //!
@@ -20,7 +19,7 @@
 //! [`poll_arrived`](Rings::poll_arrived) names it. What is left is taken back by `stop`.
 
 use core::ffi::c_void;
-use core::ptr::NonNull;
+use core::ptr::{null_mut, NonNull};
 
 use kernel::prelude::*;
 use kernel::sync::atomic::{ordering, Atomic};
@@ -85,19 +84,31 @@ pub struct Rings {
     rx_pages: Arc<Pages>,
     #[pin]
     is_running: Mutex<bool>,
-    /// What the receive ring's interrupt finds.
-    ear: KBox<Ear>,
+    rx_ear: KBox<Ear>,
+    tx_ear: KBox<Ear>,
     /// Buffers that were in the transmit ring when the rail went down.
     #[pin]
     orphans: Mutex<Option<Orphans>>,
     wire: Arc<Wire>,
 }
 
-/// What the receive ring's interrupt finds.
+/// What a ring's interrupt finds.
 struct Ear {
-    wire: Arc<Wire>,
+    /// Who is to look.
+    wire: Option<Arc<Wire>>,
     /// The interrupt is off, for it came.
     is_off: Atomic<bool>,
+}
+
+impl Ear {
+    fn new(wire: Option<Arc<Wire>>) -> Result<KBox<Self>> {
+        let is_off = Atomic::new(false);
+        Ok(KBox::new(Self { wire, is_off }, GFP_KERNEL)?)
+    }
+
+    fn raw(&self) -> *mut c_void {
+        (&raw const *self).cast_mut().cast()
+    }
 }
 
 // SAFETY: Frames belong to no thread.
@@ -143,13 +154,7 @@ impl Rings {
     ) -> Result<Arc<Self>> {
         let rx_pages = Pages::alloc(FRAMES as usize)?;
         let (tx_frames, rx_frames) = (frames(SIZE)?, frames(FRAMES as usize)?);
-        let ear = KBox::new(
-            Ear {
-                wire: wire.clone(),
-                is_off: Atomic::new(false),
-            },
-            GFP_KERNEL,
-        )?;
+        let (rx_ear, tx_ear) = (Ear::new(Some(wire.clone()))?, Ear::new(None)?);
         let flags = compat::usb4_rxe_RING_FLAG_FRAME
             | if e2e {
                 compat::usb4_rxe_RING_FLAG_E2E
@@ -163,7 +168,7 @@ impl Rings {
             let device = (*nhi).dev;
             let tx = compat::tb_ring_alloc_tx(nhi, -1, SIZE as i32, flags);
             let tx = Ring(NonNull::new(tx).ok_or(ENOSPC)?);
-            compat::usb4_rxe_ring_without_interrupts(tx.get());
+            compat::usb4_rxe_ring_set_poll(tx.get(), Some(start_poll), tx_ear.raw());
             let rx = compat::tb_ring_alloc_rx(
                 nhi,
                 -1,
@@ -173,7 +178,7 @@ impl Rings {
                 tag::START_MASK,
                 tag::END_MASK,
                 Some(start_poll),
-                (&raw const *ear).cast_mut().cast(),
+                rx_ear.raw(),
             );
             let rx = Ring(NonNull::new(rx).ok_or(ENOSPC)?);
             let rx_map = Mapping::new(device, rx_pages.clone(), Direction::FromDevice)?;
@@ -191,7 +196,8 @@ impl Rings {
                 rx_map,
                 tx_map,
                 rx_pages,
-                ear,
+                rx_ear,
+                tx_ear,
                 is_running <- new_mutex!(false, "usb4_rxe rings"),
                 orphans <- new_mutex!(None, "usb4_rxe orphans"),
                 wire,
@@ -238,10 +244,10 @@ impl Rings {
         if !*is_running {
             return;
         }
-        // SAFETY: The rings are there and run; this is not a callback of theirs.
-        unsafe {
-            compat::tb_ring_stop(self.rx.get());
-            compat::tb_ring_stop(self.tx.get());
+        for (ring, ear) in [(&self.rx, &self.rx_ear), (&self.tx, &self.tx_ear)] {
+            unmask(ring, ear);
+            // SAFETY: The ring is there and runs; this is not a callback of its.
+            unsafe { compat::tb_ring_stop(ring.get()) };
         }
         *is_running = false;
         drop(is_running);
@@ -348,7 +354,7 @@ impl Rings {
     /// Lets the receive ring interrupt again. Look once more afterwards: a frame that came just
     /// before may not interrupt. Returns whether it did not.
     pub fn listen(&self) -> bool {
-        let was_off = self.ear.is_off.xchg(false, ordering::Relaxed);
+        let was_off = self.rx_ear.is_off.xchg(false, ordering::Relaxed);
         if was_off {
             // SAFETY: The ring is there.
             unsafe { compat::tb_ring_poll_complete(self.rx.get()) };
@@ -364,12 +370,33 @@ impl PinnedDrop for Rings {
     }
 }
 
-/// The receive ring has frames. Called from its interrupt, which is off now, with locks of the
-/// core's held.
+/// Switches a ring's interrupt on, to stay on: `tb_ring_stop` complains of one that is off.
+///
+/// One that is pending comes as soon as it is on. While it masks itself it has to be unmasked again;
+/// with nothing to call it does not.
+fn unmask(ring: &Ring, ear: &Ear) {
+    loop {
+        ear.is_off.store(false, ordering::Relaxed);
+        // SAFETY: The ring is there, and `ear` longer than it. The interrupt runs under the locks
+        // that setting takes: afterwards either it has masked itself and said so, or it will not.
+        unsafe {
+            compat::usb4_rxe_ring_set_poll(ring.get(), Some(start_poll), ear.raw());
+            compat::tb_ring_poll_complete(ring.get());
+            compat::usb4_rxe_ring_set_poll(ring.get(), None, null_mut());
+        }
+        if !ear.is_off.load(ordering::Relaxed) {
+            return;
+        }
+    }
+}
+
+/// A ring has frames. Called from its interrupt, which is off now, with locks of the core's held.
 unsafe extern "C" fn start_poll(ear: *mut c_void) {
     // SAFETY: What `alloc` handed over, kept until the ring is freed.
     let ear = unsafe { &*ear.cast_const().cast::<Ear>() };
     ear.is_off.store(true, ordering::Relaxed);
-    ear.wire.counters.interrupts.add(1);
-    Wire::kick(ear.wire.as_arc_borrow());
+    if let Some(wire) = &ear.wire {
+        wire.counters.interrupts.add(1);
+        Wire::kick(wire.as_arc_borrow());
+    }
 }

@@ -26,6 +26,7 @@ use kernel::types::Opaque;
 use super::cable::Cable;
 use super::peers;
 use super::rail::frame::envelope::{self, Envelope, Uuid};
+use super::rail::id::RailId;
 use super::xdomain::XDomain;
 use crate::verbs::errno;
 use crate::verbs::lock::Rundown;
@@ -108,12 +109,20 @@ impl Service {
             pr_warn!("{name}: both ends of this cable are in the same host router; not used\n");
             return Err(ENODEV);
         }
-        let cable = Cable::new(xdomain, self.instance)?;
+        let cable = Cable::new(xdomain, self.instance, self.number())?;
         if let Err(error) = self.cables.lock().push(cable.clone(), GFP_KERNEL) {
             cable.shut();
             return Err(error.into());
         }
         Ok(cable)
+    }
+
+    /// A number for the rail of a new cable: one that no other cable has, whoever it leads to. Beyond
+    /// eight cables any will do: who finds it taken takes another.
+    fn number(&self) -> RailId {
+        let cables = self.cables.lock();
+        let is_free = |id: &RailId| cables.iter().all(|cable| cable.number() != *id);
+        RailId::all().find(is_free).unwrap_or_default()
     }
 
     fn remove(&self, cable: &Arc<Cable>) {

@@ -247,7 +247,7 @@ impl Links {
         let is_wanted = self.with(ib, |link| link.stage == Stage::Up);
         if is_wanted == Some(true) {
             if let Some(wire) = device.wire() {
-                wire.set_device(Some(device.clone()));
+                wire.set_device(device.clone());
             }
             device.note_state(netdev);
             core.pass_state(netdev);
@@ -426,7 +426,7 @@ pub unsafe extern "C" fn dealloc_driver(ib: *mut compat::ib_device) {
     // SAFETY: The device is ours, and nobody uses it any more.
     let device = unsafe { Object::<compat::ib_device, Device>::take(ib) };
     if let Some(wire) = device.wire() {
-        wire.set_device(None);
+        wire.forget_device(&device);
     }
     Device::settle(&device);
     let Ok(links) = links() else { return };

@@ -175,7 +175,31 @@ fn hello() -> Hello {
         rx_ring: 1024,
         tx_ring: 512,
         hop: 8,
+        rail: RailId::new(3).unwrap(),
     }
+}
+
+#[test]
+fn one_end_numbers_all_rails() {
+    let number = |instance, rail| Hello {
+        instance,
+        rail: RailId::new(rail).unwrap(),
+        ..hello()
+    };
+    for (ours, theirs, agreed) in [
+        (number(1, 0), number(2, 5), 5),
+        (number(2, 0), number(1, 5), 0),
+        // Both ends in one host.
+        (number(2, 4), number(2, 3), 3),
+    ] {
+        assert_eq!(ours.agree(&theirs).unwrap().rail.get(), agreed);
+        assert_eq!(theirs.agree(&ours).unwrap().rail.get(), agreed);
+    }
+    // There are eight.
+    let mut bytes = Message::Login(hello()).emit();
+    assert_eq!(Message::parse(&bytes), Ok(Message::Login(hello())));
+    bytes[35] = 8;
+    assert_eq!(Message::parse(&bytes), Err(FrameError::Rail));
 }
 
 #[test]
@@ -290,6 +314,7 @@ prop_compose! {
         instance: u64,
         rings in prop::array::uniform2(prop::sample::select(vec![0u16, 127, 128, 1024, 4096, 4097, 0xffff])),
         hop: u16,
+        rail in 0u8..8,
     ) -> Hello {
         Hello {
             min_version: versions.0,
@@ -301,6 +326,7 @@ prop_compose! {
             rx_ring: rings[0],
             tx_ring: rings[1],
             hop,
+            rail: RailId::new(rail).unwrap(),
         }
     }
 }

@@ -64,15 +64,20 @@ pub struct Times {
     pub join: Nanos,
 }
 
+impl Times {
+    /// What the simulations say is right.
+    pub const DEFAULT: Self = Self {
+        probe: Nanos::from_micros(250),
+        status: Nanos::from_micros(250),
+        stall: Nanos::from_micros(500),
+        again: Nanos::from_micros(100),
+        dead: Nanos::from_millis(100),
+        join: Nanos::from_millis(1_000),
+    };
+}
+
 impl Default for Times {
     fn default() -> Self {
-        Self {
-            probe: Nanos::from_micros(250),
-            status: Nanos::from_micros(250),
-            stall: Nanos::from_micros(500),
-            again: Nanos::from_micros(100),
-            dead: Nanos::from_millis(100),
-            join: Nanos::from_millis(1_000),
-        }
+        Self::DEFAULT
     }
 }

@@ -24,6 +24,7 @@
 //! time keeps this end busy.
 
 use super::frame::hello::{Agreement, Cause, Hello, Message, Refusal};
+use super::id::RailId;
 use crate::rxe::time::{Nanos, Time};
 
 /// The wait for another Login after the first one that was not answered; doubles each time.
@@ -103,8 +104,10 @@ pub struct Login {
     failures: u32,
     /// Why no life can begin here, until `ask_at`.
     obstacle: Option<Refusal>,
-    news: Option<News>,
-    told: Option<News>,
+    /// What people are to be told: of our refusals, and of theirs.
+    news: [Option<News>; 2],
+    /// What they were told last.
+    told: [Option<News>; 2],
 }
 
 impl Login {
@@ -122,8 +125,8 @@ impl Login {
             rest_until: Time::ZERO,
             failures: 0,
             obstacle: None,
-            news: None,
-            told: None,
+            news: [None; 2],
+            told: [None; 2],
         }
     }
 
@@ -305,9 +308,21 @@ impl Login {
         Step::Ask(self.mine)
     }
 
-    /// What people have not been told yet.
+    /// Calls the rail by another number, from the next life on.
+    pub fn renumber(&mut self, rail: RailId) {
+        if self.agreed.is_none() {
+            self.mine.rail = rail;
+        }
+    }
+
+    /// The number we would call the rail.
+    pub fn number(&self) -> RailId {
+        self.mine.rail
+    }
+
+    /// What people have not been told yet; call it until there is no more.
     pub fn news(&mut self) -> Option<News> {
-        self.news.take()
+        self.news.iter_mut().find_map(Option::take)
     }
 
     fn is_agreed(&self, epoch: u8) -> bool {
@@ -325,8 +340,8 @@ impl Login {
                 });
                 self.since = now;
                 self.unanswered = 0;
-                self.told = None;
-                self.news = None;
+                self.told = [None; 2];
+                self.news = [None; 2];
                 Ok(())
             }
             Err(refusal) => {
@@ -359,9 +374,13 @@ impl Login {
     }
 
     fn say(&mut self, news: News) {
-        if self.told != Some(news) {
-            self.told = Some(news);
-            self.news = Some(news);
+        let place = match news {
+            News::WeRefuse(_) => 0,
+            News::TheyRefuse(_) => 1,
+        };
+        if self.told[place] != Some(news) {
+            self.told[place] = Some(news);
+            self.news[place] = Some(news);
         }
     }
 }

@@ -218,9 +218,20 @@ impl Wire {
     }
 
     /// Where RDMA goes.
-    pub fn set_device(&self, device: Option<Arc<Device>>) {
+    pub fn set_device(&self, device: Arc<Device>) {
         let bh = Bh::disable();
-        let before = core::mem::replace(&mut self.rx.lock(&bh).device, device);
+        let before = self.rx.lock(&bh).device.replace(device);
+        drop(bh);
+        drop(before);
+    }
+
+    /// RDMA goes nowhere any more, if it went to this device.
+    pub fn forget_device(&self, device: &Arc<Device>) {
+        let bh = Bh::disable();
+        let before = {
+            let mut rx = self.rx.lock(&bh);
+            rx.device.take_if(|known| Arc::ptr_eq(known, device))
+        };
         drop(bh);
         drop(before);
     }

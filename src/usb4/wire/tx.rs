@@ -28,6 +28,12 @@ use crate::verbs::lock::Bh;
 
 use super::Wire;
 
+/// The other end brings its rail up when its own work queue gets to it.
+const TIMES: Times = Times {
+    join: Nanos::from_millis(5_000),
+    ..Times::DEFAULT
+};
+
 /// Packets whose loss can be told to their queue pair.
 const LOG: usize = 8192;
 /// Descriptors of a ring, or more.
@@ -59,7 +65,7 @@ impl Tx {
         let mut log = KVVec::with_capacity(LOG, GFP_KERNEL)?;
         log.extend_with(LOG, Entry::EMPTY, GFP_KERNEL)?;
         Ok(Self {
-            sender: KBox::new(Sender::new(log, Times::default()), GFP_KERNEL)?,
+            sender: KBox::new(Sender::new(log, TIMES), GFP_KERNEL)?,
             out: Out::new(pages)?,
             netdev: None,
             is_stopped: false,

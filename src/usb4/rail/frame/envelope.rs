@@ -19,6 +19,8 @@
 //! The core hands us questions and answers alike and compares an answer with nothing but route and
 //! protocol, hence bit and number: an answer that is late must not answer the next question.
 
+use core::fmt;
+
 use super::hello::{self, Message};
 use super::FrameError;
 
@@ -36,6 +38,21 @@ const ROUTE_FLAG: u64 = 1 << 63;
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 #[repr(transparent)]
 pub struct Uuid(pub [u8; 16]);
+
+impl fmt::Display for Uuid {
+    /// As the core shows it: in the order of memory.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, byte) in self.0.iter().enumerate() {
+            let dash = if matches!(at, 4 | 6 | 8 | 10) {
+                "-"
+            } else {
+                ""
+            };
+            write!(f, "{dash}{byte:02x}")?;
+        }
+        Ok(())
+    }
+}
 
 /// Our protocol: 2f68a8ca-2b74-45e3-abdc-9583104fc052.
 pub const PROTOCOL: Uuid = Uuid([

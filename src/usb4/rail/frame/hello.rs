@@ -24,7 +24,7 @@
 //!   +-------------------------------+-------------------------------+
 //!   | transmit HopID                | refusal                       |
 //!   +-------------------------------+-------------------------------+
-//!   | refusal: ours                                                 |
+//!   | number of the rail; refusal: ours                             |
 //!   +---------------------------------------------------------------+
 //!   | refusal: theirs                                               |
 //!   +---------------------------------------------------------------+
@@ -33,6 +33,7 @@
 //! The first eight bytes and the refusal are the same in every version, so that two ends that share
 //! no version can still say so.
 
+use core::cmp::Ordering;
 use core::fmt;
 
 use zerocopy::byteorder::network_endian::{U16, U32, U64};
@@ -40,6 +41,7 @@ use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::{header, take, FrameError};
 use crate::usb4::rail::config::{MAX_RING, MIN_RING};
+use crate::usb4::rail::id::RailId;
 
 /// Length of a message.
 pub const LEN: usize = 40;
@@ -119,6 +121,8 @@ pub struct Hello {
     pub tx_ring: u16,
     /// The HopID it transmits on.
     pub hop: u16,
+    /// What it would call the rail. Frames speak of rails by number, so both ends must mean the same.
+    pub rail: RailId,
 }
 
 /// Why two ends cannot talk. Both can print it.
@@ -162,6 +166,9 @@ pub struct Agreement {
     pub epoch: u8,
     /// Frames the peer's receive ring holds.
     pub peer_rx_ring: u16,
+    /// The number of the rail. One end decides for all rails to it, so that its numbers differ: the
+    /// one with the larger instance.
+    pub rail: RailId,
 }
 
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned, Clone, Copy)]
@@ -220,6 +227,12 @@ impl Hello {
             capabilities: self.offers.both(theirs.offers),
             epoch: later(self.epoch, theirs.epoch).max(1),
             peer_rx_ring: theirs.rx_ring,
+            rail: match self.instance.cmp(&theirs.instance) {
+                Ordering::Less => theirs.rail,
+                // Both ends are in one host, where each has a number of its own.
+                Ordering::Equal => self.rail.min(theirs.rail),
+                Ordering::Greater => self.rail,
+            },
         })
     }
 
@@ -245,7 +258,7 @@ impl Message {
         if raw.magic.get() != MAGIC {
             return Err(FrameError::Magic);
         }
-        let hello = Hello {
+        let hello = |rail| Hello {
             min_version: raw.min_version,
             max_version: raw.max_version,
             epoch: raw.epoch,
@@ -255,10 +268,15 @@ impl Message {
             rx_ring: raw.rx_ring.get(),
             tx_ring: raw.tx_ring.get(),
             hop: raw.hop.get(),
+            rail,
+        };
+        let rail = || {
+            let number = u8::try_from(raw.ours.get()).ok();
+            number.and_then(RailId::new).ok_or(FrameError::Rail)
         };
         Ok(match raw.kind {
-            1 => Self::Login(hello),
-            2 => Self::Accept(hello),
+            1 => Self::Login(hello(rail()?)),
+            2 => Self::Accept(hello(rail()?)),
             3 => Self::Refuse(Refusal {
                 cause: Cause::from_bits(raw.cause.get()),
                 ours: raw.ours.get(),
@@ -299,6 +317,7 @@ impl Message {
                 raw.rx_ring = U16::new(hello.rx_ring);
                 raw.tx_ring = U16::new(hello.tx_ring);
                 raw.hop = U16::new(hello.hop);
+                raw.ours = U32::new(hello.rail.get().into());
             }
             Self::Refuse(refusal) => {
                 raw.kind = 3;

@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# Shell functions for scenarios on real rails:   . /checkout/tests/lab/guest/usb4.sh
+
+. /checkout/tests/lab/guest/lib.sh
+
+usb4_net=usb4eth0 usb4_dev=usb4_rxe0
+usb4_module=/lab/.lab/usb4_rxe.ko
+export usb4_net usb4_dev usb4_module
+
+# usb4_has_carrier: a rail is up. The interface has to be up as well, else nobody can tell.
+usb4_has_carrier() { [ "$(cat /sys/class/net/$usb4_net/carrier 2>/dev/null)" = 1 ]; }
+usb4_has_none() { ! usb4_has_carrier; }
+# usb4_rails N: so many rails are up, by the sum of their speeds (each 40 Gb/s).
+usb4_rails() { [ "$(cat /sys/class/net/$usb4_net/speed 2>/dev/null)" = $(($1 * 40000)) ]; }
+usb4_state() { grep -q "$1" "/sys/class/infiniband/$usb4_dev/ports/1/state"; }
+usb4_gone() { [ ! -e "/sys/class/net/$usb4_net" ] && [ ! -e "/sys/class/infiniband/$usb4_dev" ]; }
+export -f usb4_has_carrier usb4_has_none usb4_rails usb4_state usb4_gone
+
+# usb4_up: loads what is not loaded, waits for the device that comes by itself, and gives it the address 10.0.0.N.
+usb4_up() {
+	tb_load
+	[ -d /sys/module/usb4_rxe ] || { modprobe ib_core && insmod "$usb4_module"; } || fail "insmod"
+	lab wait 60 [ -e "/sys/class/net/$usb4_net" ] || fail "no $usb4_net: $(dmesg | tail -n 5)"
+	ip address replace "10.0.0.$LAB_HOST/24" dev "$usb4_net" && ip link set "$usb4_net" up || fail "ip"
+	lab wait 30 bash -c usb4_has_carrier || fail "no carrier: $(dmesg | tail -n 5)"
+}
+
+# usb4_says TEXT: the kernel log has such a line of ours.
+usb4_says() { dmesg | grep -q -- "usb4_rxe: .*$1" || fail "the kernel log does not say '$1'"; }
+
+# usb4_peers: what the module says of its peers and rails.
+usb4_peers() {
+	mountpoint -q /sys/kernel/debug || mount -t debugfs debugfs /sys/kernel/debug
+	cat /sys/kernel/debug/usb4_rxe/peers
+}

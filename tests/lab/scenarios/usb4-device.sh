@@ -1,0 +1,101 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+# Plugged in, and there is a device: names, parents, speed, addresses, GIDs; nobody deletes the interface, and the RDMA device is the
+# administrator's to delete and to make.
+# lab: --timeout 240
+. /checkout/tests/lab/guest/usb4.sh
+
+class=/sys/class/infiniband/$usb4_dev
+peer=host$((3 - LAB_HOST))
+modprobe -a ib_uverbs rdma_ucm || fail "modprobe"
+
+echo "== it comes without a command"
+usb4_up
+lab wait 10 [ -e $class ] || fail "no $usb4_dev"
+lab wait 10 bash -c 'usb4_state ACTIVE' || fail "$(cat $class/ports/1/state)"
+rdma link show $usb4_dev/1 | grep -q "state ACTIVE physical_state LINK_UP netdev $usb4_net" || fail "$(rdma link)"
+
+echo "== where it is"
+nhi=$(readlink -f /sys/bus/pci/drivers/thunderbolt/0000:*)
+[ -d "$nhi" ] || fail "no host router"
+[ "$(readlink -f $class/device)" = "$nhi" ] || fail "$usb4_dev is at $(readlink -f $class/device)"
+[ "$(readlink -f /sys/class/net/$usb4_net/device)" = "$nhi" ] || fail "$usb4_net is at $(readlink -f /sys/class/net/$usb4_net/device)"
+
+echo "== how fast it is"
+ethtool $usb4_net | grep -q 'Speed: 40000Mb/s' || fail "$(ethtool $usb4_net)"
+grep -q '40 Gb/sec' $class/ports/1/rate || fail "$(cat $class/ports/1/rate)"
+grep -q Ethernet $class/ports/1/link_layer || fail "link layer"
+
+echo "== who it is"
+mac=$(</sys/class/net/$usb4_net/address)
+[ $((0x${mac%%:*} & 3)) = 2 ] || fail "$mac is not a locally administered address of one station"
+guid=$(<$class/node_guid)
+[ "$guid" = "$(<$class/sys_image_guid)" ] || fail "GUIDs differ"
+echo "$mac $guid" >"/lab/is.$LAB_HOST"
+barrier written
+[ "$(cat /lab/is.1)" != "$(cat /lab/is.2)" ] || fail "both ends have the same address"
+
+echo "== GIDs"
+lab wait 10 bash -c "ibv_devinfo -d $usb4_dev -v | grep -q '10.0.0.$LAB_HOST, RoCE v2'" || fail "$(ibv_devinfo -d $usb4_dev -v | grep GID)"
+types=$(cat $class/ports/1/gid_attrs/types/* 2>/dev/null | sort -u)
+[ "$types" = "RoCE v2" ] || fail "types: $types"
+
+echo "== IP goes through"
+answers $peer
+answers $peer -s 8000 -M do
+
+echo "== nobody deletes the interface"
+! ip link delete $usb4_net 2>/dev/null || fail "it was deleted"
+ip netns add elsewhere
+ip link set $usb4_net netns elsewhere || fail "into a namespace"
+ip netns delete elsewhere
+lab wait 20 [ -e /sys/class/net/$usb4_net ] || fail "it did not come back: $(ip -br link)"
+usb4_up
+# To who uses it in this namespace it was unregistered, and so it is to the RDMA device.
+[ -z "$(rdma link)" ] || fail "it survived: $(rdma link)"
+rdma link add $usb4_dev type usb4_rxe netdev $usb4_net || fail "rdma link add"
+lab wait 10 bash -c 'usb4_state ACTIVE' || fail "$(rdma link)"
+barrier back
+
+echo "== deleted by hand it stays deleted"
+rdma link delete $usb4_dev || fail "rdma link delete"
+barrier deleted
+# A rail that dies and comes back is no reason.
+if [ "$LAB_HOST" = 1 ]; then
+	lab fabric fault 0 stall=on
+	lab wait 20 bash -c usb4_has_none || fail "a stalled cable has a carrier"
+	lab fabric fault 0 stall=off
+fi
+barrier stalled
+lab wait 30 bash -c usb4_has_carrier || fail "no carrier after a stall"
+answers $peer
+[ -z "$(rdma link)" ] || fail "it came back: $(rdma link)"
+
+echo "== made by hand"
+rdma link add mine type usb4_rxe netdev $usb4_net || fail "rdma link add"
+lab wait 10 sh -c 'rdma link show mine/1 | grep -q ACTIVE' || fail "$(rdma link)"
+[ "$(</sys/class/infiniband/mine/node_guid)" = "$guid" ] || fail "another GUID"
+rdma link delete mine || fail "rdma link delete"
+barrier by-hand
+
+echo "== plugged in again it is back"
+if [ "$LAB_HOST" = 1 ]; then
+	lab fabric unplug 0
+fi
+lab wait 20 bash -c usb4_has_none || fail "carrier without a cable"
+barrier pulled
+[ "$LAB_HOST" != 1 ] || lab fabric plug 0
+lab wait 60 bash -c usb4_has_carrier || fail "no carrier after plugging in"
+lab wait 10 bash -c 'usb4_state ACTIVE' || fail "$(rdma link)"
+answers $peer
+barrier plugged
+
+echo "== the next load finds the same address"
+rmmod usb4_rxe || fail "rmmod"
+usb4_gone || fail "devices without a driver"
+barrier unloaded
+usb4_up
+lab wait 10 [ -e $class ] || fail "no $usb4_dev"
+[ "$(</sys/class/net/$usb4_net/address) $(<$class/node_guid)" = "$(<"/lab/is.$LAB_HOST")" ] || fail "another address"
+answers $peer
+barrier end

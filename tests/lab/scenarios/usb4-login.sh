@@ -1,0 +1,95 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+# What may happen to a cable and to whoever is at its other end: pulled and plugged in, the module unloaded and loaded on one side at any
+# moment, the host router taken away, thunderbolt_net before and after.
+# lab: --timeout 240
+. /checkout/tests/lab/guest/usb4.sh
+
+peer=host$((3 - LAB_HOST))
+usb4_up
+barrier up
+answers "$peer"
+index=$(</sys/class/net/$usb4_net/ifindex)
+
+echo "== pulled and plugged in, with a ping running"
+for round in 1 2 3; do
+	ping -q -i 0.02 "$peer" >/dev/null &
+	pinger=$!
+	barrier "pull $round"
+	[ "$LAB_HOST" != 1 ] || lab fabric unplug 0
+	lab wait 20 bash -c usb4_has_none || fail "round $round: carrier without a cable"
+	barrier "pulled $round"
+	[ "$LAB_HOST" != 1 ] || lab fabric plug 0
+	lab wait 60 bash -c usb4_has_carrier || fail "round $round: no carrier"
+	answers "$peer"
+	kill $pinger
+done
+[ "$(</sys/class/net/$usb4_net/ifindex)" = "$index" ] || fail "it is another interface"
+barrier replugged
+
+echo "== unloaded and loaded on one side"
+for round in 1 2 3 4 5 6 7 8 9 10; do
+	if [ "$LAB_HOST" = 1 ]; then
+		rmmod usb4_rxe || fail "round $round: rmmod"
+		usb4_gone || fail "round $round: devices without a driver"
+		insmod "$usb4_module" || fail "round $round: insmod"
+		# Anywhere between the first message and the carrier.
+		sleep "0.$((round * 7 % 10))"
+	fi
+done
+usb4_up
+answers "$peer"
+[ "$LAB_HOST" = 1 ] || [ "$(</sys/class/net/$usb4_net/ifindex)" = "$index" ] || fail "it is another interface"
+barrier reloaded
+
+echo "== unloaded on both sides at once"
+for round in 1 2 3; do
+	barrier "both $round"
+	rmmod usb4_rxe || fail "round $round: rmmod"
+	insmod "$usb4_module" || fail "round $round: insmod"
+done
+usb4_up
+answers "$peer"
+barrier both
+
+echo "== the host router goes, and comes back"
+if [ "$LAB_HOST" = 2 ]; then
+	nhi=$(basename /sys/bus/pci/drivers/thunderbolt/0000:*)
+	echo "$nhi" >/sys/bus/pci/drivers/thunderbolt/unbind || fail "unbind"
+	usb4_gone || fail "devices without a host router"
+	echo "$nhi" >/sys/bus/pci/drivers/thunderbolt/bind || fail "bind"
+else
+	lab wait 30 bash -c usb4_has_none || fail "carrier without a peer"
+fi
+barrier unbound
+usb4_up
+answers "$peer"
+barrier bound
+
+echo "== thunderbolt_net comes after us"
+tbnet_addresses() {
+	lab wait 60 sh -c "[ -n \"\$(bash -c '. /checkout/tests/lab/guest/lib.sh; tbnet_devices $peer')\" ]" || fail "no thunderbolt_net interface"
+	device=$(tbnet_devices "$peer" | head -n 1)
+	ip address replace "10.9.0.$LAB_HOST/24" dev "$device"
+	ip link set "$device" up
+}
+modprobe thunderbolt_net || fail "modprobe"
+tbnet_addresses
+barrier tbnet
+answers 10.9.0.$((3 - LAB_HOST))
+answers "$peer"
+barrier after
+
+echo "== thunderbolt_net was there before us"
+rmmod usb4_rxe || fail "rmmod"
+barrier without
+answers 10.9.0.$((3 - LAB_HOST))
+barrier alone
+usb4_up
+answers "$peer"
+answers 10.9.0.$((3 - LAB_HOST))
+barrier before
+ip link set "$device" down
+rmmod thunderbolt_net
+answers "$peer"
+barrier end

@@ -1,0 +1,39 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+# Who is who: two cables between hosts with two host routers each, of which one has a single lane, are two rails of one device; the two
+# ends of a cable within one host are two devices. Routers have three rings, as in a Strix Halo.
+# lab: --topology tests/lab/topologies/strix-halo.toml --mem 384 --timeout 200
+. /checkout/tests/lab/guest/usb4.sh
+
+usb4_up
+if [ "$LAB_HOST" = 3 ]; then
+	devices="usb4_rxe0 usb4_rxe1" interfaces="usb4eth0 usb4eth1"
+else
+	devices=usb4_rxe0 interfaces=usb4eth0
+	lab wait 60 bash -c '[ "$(</sys/class/net/usb4eth0/speed)" = 60000 ]' || fail "two cables of 40 and 20 Gb/s: $(usb4_peers)"
+fi
+export devices interfaces
+devices_are() { [ "$(cd /sys/class/infiniband && echo *)" = "$devices" ] && [ "$(cd /sys/class/net && echo usb4eth*)" = "$interfaces" ]; }
+export -f devices_are
+lab wait 60 bash -c devices_are || fail "$(rdma link; usb4_peers)"
+usb4_peers
+barrier up
+
+if [ "$LAB_HOST" = 3 ]; then
+	[ "$(</sys/class/net/usb4eth0/address)" != "$(</sys/class/net/usb4eth1/address)" ] || fail "the same address twice"
+	[ "$(usb4_peers | grep -c '^  rail 0: cable')" = 2 ] || fail "rails: $(usb4_peers)"
+	ip netns add elsewhere
+	ip link set usb4eth1 netns elsewhere
+	ip -n elsewhere address add 10.0.0.33/24 dev usb4eth1
+	ip -n elsewhere link set usb4eth1 up
+	answers 10.0.0.33
+	ip netns delete elsewhere
+	lab wait 20 [ -e /sys/class/net/usb4eth1 ] || fail "usb4eth1 did not come back"
+else
+	[ "$(usb4_peers | grep -c '^  rail [01]: cable')" = 2 ] || fail "rails: $(usb4_peers)"
+	answers 10.0.0.$((3 - LAB_HOST))
+fi
+barrier there
+rmmod usb4_rxe || fail "rmmod"
+[ -z "$(ls -d /sys/class/net/usb4eth* /sys/class/infiniband/usb4* 2>/dev/null)" ] || fail "devices without a driver"
+barrier end

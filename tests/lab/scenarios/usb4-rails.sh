@@ -1,0 +1,64 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+# Two cables are two rails of one device: its speed is their sum, it outlives each of them, and a peer that is loaded anew brings both.
+# lab: --rails 2 --timeout 240
+. /checkout/tests/lab/guest/usb4.sh
+
+peer=host$((3 - LAB_HOST))
+wait_rails() { lab wait 60 bash -c "usb4_rails $1" || fail "$2: $(usb4_peers)"; }
+
+usb4_up
+wait_rails 2 "both cables"
+[ "$(cd /sys/class/net && echo usb4eth*)" = $usb4_net ] || fail "interfaces: $(ls /sys/class/net)"
+usb4_peers
+barrier up
+answers "$peer"
+
+for cable in 0 1 0 1; do
+	barrier "pull $cable"
+	ping -q -i 0.05 "$peer" >/dev/null &
+	pinger=$!
+	[ "$LAB_HOST" != 1 ] || lab fabric unplug "$cable"
+	wait_rails 1 "without cable $cable"
+	usb4_has_carrier || fail "no carrier, though one cable is in"
+	answers "$peer"
+	barrier "plug $cable"
+	[ "$LAB_HOST" != 1 ] || lab fabric plug "$cable"
+	wait_rails 2 "with cable $cable again"
+	answers "$peer"
+	kill $pinger
+done
+
+echo "== both, then both"
+barrier "pull both"
+[ "$LAB_HOST" != 1 ] || { lab fabric unplug 0 && lab fabric unplug 1; }
+lab wait 20 bash -c usb4_has_none || fail "carrier without a cable"
+barrier "plug both"
+[ "$LAB_HOST" != 1 ] || { lab fabric plug 0 && lab fabric plug 1; }
+lab wait 60 bash -c usb4_has_carrier || fail "no carrier"
+wait_rails 2 "with both again"
+answers "$peer"
+
+echo "== the peer is loaded anew"
+for round in 1 2 3; do
+	barrier "reload $round"
+	if [ "$LAB_HOST" = 2 ]; then
+		rmmod usb4_rxe || fail "rmmod"
+		usb4_up
+	fi
+	barrier "reloaded $round"
+	lab wait 60 bash -c usb4_has_carrier || fail "no carrier"
+	wait_rails 2 "after reload $round"
+	answers "$peer"
+done
+
+echo "== a cable that carries no frames"
+barrier stall
+[ "$LAB_HOST" != 1 ] || lab fabric fault 1 stall=on
+wait_rails 1 "with cable 1 stalled"
+answers "$peer"
+barrier stalled
+[ "$LAB_HOST" != 1 ] || lab fabric fault 1 stall=off
+wait_rails 2 "with cable 1 in order again"
+answers "$peer"
+barrier end
