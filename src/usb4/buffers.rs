@@ -236,7 +236,9 @@ impl Drop for Mapping {
     fn drop(&mut self) {
         for address in &self.addresses {
             // SAFETY: Mapped in `new` for this device, which is held.
-            unsafe { compat::usb4_rxe_dma_unmap(self.device, *address, FRAME_SIZE, self.direction.raw()) };
+            unsafe {
+                compat::usb4_rxe_dma_unmap(self.device, *address, FRAME_SIZE, self.direction.raw())
+            };
         }
         // SAFETY: By the type's invariants the reference is ours.
         unsafe { compat::put_device(self.device) };

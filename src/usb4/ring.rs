@@ -289,7 +289,9 @@ impl Rings {
         let mapped = unsafe { self.tx_map.map(lent.address(), lent.len()) };
         // Where memory needs no mapping nothing can fail. If it did, the frame must go all the
         // same, for its place is taken: with other bytes, which the receiver refuses.
-        let address = mapped.or_else(|| self.tx_map.address(0)).unwrap_or_default();
+        let address = mapped
+            .or_else(|| self.tx_map.address(0))
+            .unwrap_or_default();
         self.post(place, address, lent.len(), tag);
         mapped.unwrap_or(compat::dma_addr_t::MAX)
     }

@@ -22,8 +22,8 @@ use crate::rxe::wire::packet::{pad_for, Started};
 use crate::rxe::wire::PacketRepr;
 use crate::usb4::crc::KernelCrc32;
 use crate::usb4::rail::frame::Class;
-use crate::usb4::rail::tx::{NotNow, Shape};
 use crate::usb4::rail::port::Egress;
+use crate::usb4::rail::tx::{NotNow, Shape};
 use crate::verbs::lend::Lent;
 use crate::verbs::lock::Bh;
 use crate::verbs::timer::now;
@@ -165,9 +165,7 @@ impl Outgoing<'_> {
     /// Leaves the payload where it is.
     #[inline]
     pub fn lend(&mut self, lent: Lent) -> Result<(), Fault> {
-        let folded = self
-            .started
-            .payload_by(lent.len(), |state| lent.crc(state));
+        let folded = self.started.payload_by(lent.len(), |state| lent.crc(state));
         if folded.is_err() {
             // SAFETY: Lent for this packet.
             unsafe { lent.end() };

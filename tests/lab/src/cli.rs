@@ -100,6 +100,9 @@ pub struct Setting {
     /// Hosts, routers and cables from a file instead (see tests/vnhi/README.md)
     #[arg(long, value_name = "FILE", conflicts_with_all = ["hosts", "rails"])]
     pub topology: Option<PathBuf>,
+    /// Join two guests by an ordinary network card (virtio) too, such as 2-3; may be given more than once
+    #[arg(long, value_name = "A-B", value_parser = lan)]
+    pub lan: Vec<Lan>,
     /// A fault from the start, such as "0 corrupt=1%" or "all cap=100Mbit"; may be given more than once
     #[arg(long, value_name = "FAULT", value_parser = fault)]
     pub fault: Vec<String>,
@@ -126,6 +129,18 @@ pub struct Setting {
 /// The fault as it was given, once the fabric's own parser has understood it.
 fn fault(text: &str) -> Result<String, String> {
     vnhi::command_line::fault(text).map(|_| text.to_owned())
+}
+
+/// Two hosts with a network card each, joined by a wire.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Lan(pub [usize; 2]);
+
+fn lan(text: &str) -> Result<Lan, String> {
+    let hosts: Vec<usize> = text.split('-').flat_map(str::parse).collect();
+    match hosts[..] {
+        [a, b] if a != b && a > 0 && b > 0 && text.matches('-').count() == 1 => Ok(Lan([a, b])),
+        _ => Err(format!("two hosts are wanted, as in 2-3, not '{text}'")),
+    }
 }
 
 /// Options of `test`.
@@ -166,12 +181,25 @@ mod tests {
             "--hosts 9",
             "--fault 0",
             "--fault x.drop=1%",
+            "--lan 2",
+            "--lan 2-2",
+            "--lan 0-1",
+            "--lan 1-2-3",
         ] {
             let words = "lab run --script x.sh"
                 .split(' ')
                 .chain(wrong.split_whitespace());
             assert!(Cli::try_parse_from(words).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn two_hosts_make_a_lan() {
+        let words = "lab run --lan 2-3 --lan 3-1 --script x.sh".split(' ');
+        let Command::Run(run) = Cli::try_parse_from(words).unwrap().command else {
+            panic!("not a run");
+        };
+        assert_eq!(run.setting.lan, [Lan([2, 3]), Lan([3, 1])]);
     }
 
     #[test]

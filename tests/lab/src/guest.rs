@@ -20,6 +20,7 @@ use anyhow::{Context, Result};
 
 use crate::accel::Accelerator;
 use crate::cache::{Cache, Kernel};
+use crate::cli::Lan;
 
 /// Longest line of a guest; what is longer comes as several.
 const LONGEST_LINE: u64 = 16 * 1024;
@@ -48,6 +49,8 @@ pub struct Machine {
     pub interactive: bool,
     /// RDMA driver under test, by name.
     pub rdma: String,
+    /// Hosts that are joined by ordinary network cards.
+    pub lans: Vec<Lan>,
     /// More words for the kernel command line.
     pub append: String,
 }
@@ -234,6 +237,26 @@ fn arguments(
         add(&[
             "-device",
             &format!("virtserialport,chardev={name},name={name}"),
+        ]);
+    }
+    for (number, Lan(ends)) in machine.lans.iter().enumerate() {
+        let [near, far] = match ends {
+            [a, b] if *a == host => [a, b],
+            [a, b] if *b == host => [b, a],
+            _ => continue,
+        };
+        let socket = |end| value(&machine.sockets.join(format!("lan{number}-{end}.sock")));
+        add(&[
+            "-netdev",
+            &format!(
+                "dgram,id=lan{number},local.type=unix,local.path={},remote.type=unix,remote.path={}",
+                socket(near),
+                socket(far)
+            ),
+            "-device",
+            &format!(
+                "virtio-net-pci,netdev=lan{number},romfile=,mac=52:54:00:00:{number:02x}:{host:02x}"
+            ),
         ]);
     }
     for router in routers {

@@ -15,7 +15,7 @@ use vnhi::topology::Topology;
 
 use crate::accel::Accelerator;
 use crate::cache::Cache;
-use crate::cli::{Run, Setting, OURS};
+use crate::cli::{Lan, Run, Setting, OURS};
 use crate::fabric::Fabric;
 use crate::guest::{Event, Machine};
 use crate::interrupt;
@@ -76,6 +76,15 @@ pub fn prepare(
         topology.hosts.len(),
         kernel.memory(setting.mem)
     );
+    for Lan(hosts) in &setting.lan {
+        ensure!(
+            hosts.iter().all(|host| *host <= topology.hosts.len()),
+            "--lan {}-{}: there are {} hosts",
+            hosts[0],
+            hosts[1],
+            topology.hosts.len()
+        );
+    }
     let out = Out::take(out)?;
     let shared = out.path.join("shared");
     fs::create_dir_all(shared.join(".lab"))
@@ -111,6 +120,7 @@ pub fn prepare(
         sockets: sockets.path().to_owned(),
         interactive,
         rdma: setting.rdma.clone(),
+        lans: setting.lan.clone(),
         append: setting.append.clone(),
     };
     Ok((

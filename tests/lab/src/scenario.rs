@@ -3,7 +3,8 @@
 //! Scenarios: scripts in `tests/lab/scenarios` that say in their header how they want to be run.
 //!
 //! ```text
-//! # lab: --hosts 3 --rails 1 --timeout 120        options of tests/lab/run
+//! # lab: --hosts 3 --rails 1 --timeout 120        options of tests/lab/run; several such lines: it runs once for each
+//! # lab: --rails 4 -- quick                       behind -- are the script's arguments
 //! # lab-kernels: 7.3                              only on these; all kernels without the line
 //! # lab-rdma: usb4_rxe                             only with these RDMA drivers (--rdma)
 //! # lab-expects: BUG:                             the run must fail, and say this
@@ -30,14 +31,39 @@ use crate::session::Verdict;
 struct Scenario {
     name: String,
     path: PathBuf,
+    /// Which of the `# lab:` lines this is, from 1.
+    variant: usize,
     options: Vec<String>,
+    args: Vec<String>,
     kernels: Option<Vec<String>>,
     drivers: Option<Vec<String>>,
     expects: Option<String>,
 }
 
 impl Scenario {
-    fn parse(path: &Path, text: &str) -> Self {
+    /// One for each `# lab:` line of the script.
+    fn parse(path: &Path, text: &str) -> Vec<Self> {
+        let mut lines: Vec<Vec<String>> = text
+            .lines()
+            .take_while(|line| line.starts_with('#'))
+            .filter_map(|line| line.strip_prefix("# lab:"))
+            .map(split)
+            .collect();
+        if lines.is_empty() {
+            lines.push(Vec::new());
+        }
+        (1..)
+            .zip(lines)
+            .map(|(variant, words)| Self::parse_variant(path, text, variant, words))
+            .collect()
+    }
+
+    fn parse_variant(path: &Path, text: &str, variant: usize, mut options: Vec<String>) -> Self {
+        let mut args = Vec::new();
+        if let Some(end) = options.iter().position(|word| word == "--") {
+            args = options.split_off(end + 1);
+            options.pop();
+        }
         let header = |tag: &str| {
             text.lines()
                 .take_while(|line| line.starts_with('#'))
@@ -51,10 +77,21 @@ impl Scenario {
                 .to_string_lossy()
                 .into_owned(),
             path: path.to_owned(),
-            options: words("# lab:").unwrap_or_default(),
+            variant,
+            options,
+            args,
             kernels: words("# lab-kernels:"),
             drivers: words("# lab-rdma:"),
             expects: header("# lab-expects:").map(|text| text.trim().to_owned()),
+        }
+    }
+
+    /// Its name, and what tells this variant from the others of the same name.
+    fn label(&self) -> String {
+        match (self.variant, self.args.as_slice()) {
+            (1, []) => self.name.clone(),
+            (variant, []) => format!("{}.{variant}", self.name),
+            (variant, args) => format!("{}.{variant} {}", self.name, args.join(" ")),
         }
     }
 
@@ -90,14 +127,14 @@ impl Scenario {
         words.push("--script".to_owned());
         let path = self.path.strip_prefix(checkout()).unwrap_or(&self.path);
         words.push(path.display().to_string());
+        words.extend(self.args.iter().cloned());
         words
     }
 
     fn options(&self, kernel: &str, options: &Test) -> Result<Run> {
         let mut words = self.command(kernel, options);
-        if let Some(path) = words.last_mut() {
-            *path = self.path.display().to_string();
-        }
+        let script = words.len() - 1 - self.args.len();
+        words[script] = self.path.display().to_string();
         let cli = Cli::try_parse_from(std::iter::once("lab".to_owned()).chain(words))
             .with_context(|| format!("the '# lab:' line of {} is wrong", self.path.display()))?;
         match cli.command {
@@ -105,6 +142,10 @@ impl Scenario {
                 // In a header, paths are those of the checkout, wherever the test is started.
                 if let Some(topology) = &mut options.setting.topology {
                     *topology = checkout().join(&*topology);
+                }
+                if self.variant > 1 {
+                    let folder = format!("out/lab/{}.{}-{kernel}", self.name, self.variant);
+                    options.out = Some(checkout().join(folder));
                 }
                 Ok(options)
             }
@@ -137,10 +178,11 @@ fn all_scenarios() -> Result<Vec<Scenario>> {
         .filter(|path| path.extension().is_some_and(|extension| extension == "sh"))
         .collect();
     paths.sort();
-    paths
-        .iter()
-        .map(|path| Ok(Scenario::parse(path, &fs::read_to_string(path)?)))
-        .collect()
+    let mut all = Vec::new();
+    for path in paths {
+        all.extend(Scenario::parse(&path, &fs::read_to_string(&path)?));
+    }
+    Ok(all)
 }
 
 /// Runs the chosen scenarios one after the other and closes with `N passed, N failed`.
@@ -177,9 +219,10 @@ pub fn test(cache: &Cache, options: &Test) -> Result<ExitCode> {
     if options.list {
         for (scenario, kernel) in &jobs {
             println!(
-                "{:24} {kernel}   {}",
+                "{:24} {kernel}   {} {}",
                 scenario.name,
-                scenario.options.join(" ")
+                scenario.options.join(" "),
+                scenario.args.join(" ")
             );
         }
         return Ok(ExitCode::SUCCESS);
@@ -190,7 +233,7 @@ pub fn test(cache: &Cache, options: &Test) -> Result<ExitCode> {
     for (number, (scenario, kernel)) in (0..options.repeat).flat_map(|_| &jobs).enumerate() {
         println!(
             "==== {} on {kernel} ({} of {total})",
-            scenario.name,
+            scenario.label(),
             number + 1
         );
         let start = Instant::now();
@@ -210,7 +253,7 @@ pub fn test(cache: &Cache, options: &Test) -> Result<ExitCode> {
         let line = format!(
             "{word:6} {:5.1} s  {:24} {kernel}  {figures}",
             start.elapsed().as_secs_f64(),
-            scenario.name
+            scenario.label()
         );
         println!("{line}");
         lines.push(line);
@@ -247,10 +290,40 @@ mod tests {
     use crate::session::Verdict;
     use std::path::Path;
 
+    fn first(path: &Path, text: &str) -> Scenario {
+        Scenario::parse(path, text).remove(0)
+    }
+
+    #[test]
+    fn several_lines_are_several_runs() {
+        let text = "# lab: --rails 1\n# lab: --rails 2 -- pull 60\n# lab: -- crc\n";
+        let scenarios = Scenario::parse(Path::new("/x/soak.sh"), text);
+        let rails: Vec<u8> = scenarios
+            .iter()
+            .map(|scenario| {
+                scenario
+                    .options("7.2", &Test::default())
+                    .unwrap()
+                    .setting
+                    .rails
+            })
+            .collect();
+        assert_eq!(rails, [1, 2, 1]);
+        let run = scenarios[1].options("7.2", &Test::default()).unwrap();
+        assert_eq!(run.args, ["pull", "60"]);
+        assert!(run.script.ends_with("x/soak.sh"));
+        assert!(run.out.unwrap().ends_with("out/lab/soak.2-7.2"));
+        assert_eq!(scenarios[0].label(), "soak");
+        assert_eq!(scenarios[1].label(), "soak.2 pull 60");
+    }
+
     #[test]
     fn header_lines_are_options_of_run() {
         let text = "#!/bin/bash\n# SPDX\n# lab: --hosts 3 --fault \"0 corrupt=1%\"\n# lab-kernels: 7.3\n\n# lab: --hosts 9\n";
-        let scenario = Scenario::parse(Path::new("/x/chain.sh"), text);
+        let scenarios = Scenario::parse(Path::new("/x/chain.sh"), text);
+        let [scenario] = scenarios.as_slice() else {
+            panic!("one line, one run");
+        };
         assert_eq!(scenario.name, "chain");
         assert_eq!(
             scenario.options,
@@ -266,7 +339,7 @@ mod tests {
 
     #[test]
     fn a_scenario_that_expects_trouble_passes_only_with_it() {
-        let scenario = Scenario::parse(
+        let scenario = first(
             Path::new("/x/warn.sh"),
             "# lab-expects: WARNING: on purpose\n",
         );
@@ -282,10 +355,10 @@ mod tests {
 
     #[test]
     fn a_scenario_may_be_for_some_kernels_and_drivers_only() {
-        let everywhere = Scenario::parse(Path::new("/x/a.sh"), "# lab: --hosts 1\n");
+        let everywhere = first(Path::new("/x/a.sh"), "# lab: --hosts 1\n");
         assert!(everywhere.is_for("7.2", Some("rxe")));
         let text = "# lab-kernels: 7.3\n# lab-rdma: usb4_rxe\n";
-        let ours = Scenario::parse(Path::new("/x/b.sh"), text);
+        let ours = first(Path::new("/x/b.sh"), text);
         assert!(ours.is_for("7.3", None));
         assert!(!ours.is_for("7.2", None));
         assert!(!ours.is_for("7.3", Some("rxe")));
@@ -293,7 +366,7 @@ mod tests {
 
     #[test]
     fn guests_learn_that_they_may_take_longer() {
-        let scenario = Scenario::parse(Path::new("/x/a.sh"), "# lab: --hosts 1\n");
+        let scenario = first(Path::new("/x/a.sh"), "# lab: --hosts 1\n");
         let long = Test {
             long: true,
             rdma: Some("rxe".to_owned()),
@@ -308,7 +381,7 @@ mod tests {
 
     #[test]
     fn a_wrong_header_names_the_file() {
-        let scenario = Scenario::parse(Path::new("/x/typo.sh"), "# lab: --host 3\n");
+        let scenario = first(Path::new("/x/typo.sh"), "# lab: --host 3\n");
         assert!(format!(
             "{:#}",
             scenario.options("7.2", &Test::default()).unwrap_err()

@@ -1,0 +1,110 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+# Upstream rxe on the other side: on the peer's usb4eth0, and on a network card behind the peer, which forwards. Each end is server and client.
+# lab-long
+# lab-rdma: usb4_rxe
+# lab: --topology tests/lab/topologies/gateway.toml --lan 2-3 --mem 512 --timeout 400
+. /checkout/tests/lab/guest/soak.sh
+
+# An rxe requester takes an ACK of a duplicate for the answer to an atomic, so nothing may be sent again too early.
+soak_terms=(--timeout 20)
+
+# upstream_on NETDEV: upstream's device there, for the functions of rdma.sh.
+upstream_on() {
+	modprobe -a rdma_rxe ib_uverbs rdma_ucm || fail "cannot load rdma_rxe"
+	rdma_net=$1 rdma_dev=rxe0
+	rdma link add rxe0 type rxe netdev "$1" || fail "cannot add rxe0 on $1"
+	rdma_wait_active
+	rdma link
+}
+
+# perf NAME PROGRAM OPTIONS...
+perf() {
+	local name=$1 program=$2
+	shift 2
+	check_listens=$(listens_tcp 18515)
+	across "$name" "$program" -d "$rdma_dev" -x "$rdma_gid" -F "$@" -- "$program" -d "$rdma_dev" -x "$rdma_gid" -F "$@" "$pair_ip"
+}
+
+# talk NAME: everything that both can, with the present roles.
+talk() {
+	local type options=(-d "$rdma_dev" -g "$rdma_gid" -p 18600 -n 100)
+	check_listens=$(listens_tcp 18600)
+	for type in rc uc ud; do
+		across "$1-$type-pingpong" "ibv_${type}_pingpong" "${options[@]}" -- "ibv_${type}_pingpong" "${options[@]}" "$pair_ip"
+	done
+	perf "$1-send-bw" ib_send_bw -n 100
+	perf "$1-send-bw-uc" ib_send_bw -n 100 -c UC
+	perf "$1-send-bw-ud" ib_send_bw -n 100 -c UD -s 1024
+	perf "$1-write-bw" ib_write_bw -n 100
+	perf "$1-write-lat" ib_write_lat -n 100 -s 64
+	perf "$1-read-bw" ib_read_bw -n 100
+	perf "$1-atomic" ib_atomic_bw -n 100
+	soak "$1-soak" --rc 4 --uc 2 --ud 2 --seconds 10 --largest 1048576
+	check_listens=$(listens_cm)
+	across "$1-rping" rping -s -a "$server_ip" -V -C 20 -- rping -c -a "$server_ip" -V -C 20
+}
+
+# roles CLIENT SERVER NAME: what follows has these hosts in these roles; all hosts know all addresses.
+roles() {
+	across_client=$1 across_server=$2 server_ip=${address[$2]}
+	case $LAB_HOST in
+	"$1") pair_ip=${address[$2]} ;;
+	"$2") pair_ip=${address[$1]} ;;
+	esac
+	talk "$3"
+}
+
+# Ours on host 1, upstream's on host 2's netdev.
+address=("" 10.0.0.1 10.0.0.2 10.1.0.3)
+if [ "$LAB_HOST" != 3 ]; then
+	pair_up "host$((3 - LAB_HOST))"
+fi
+if [ "$LAB_HOST" = 2 ]; then
+	rdma link delete "$rdma_dev" || fail "cannot delete $rdma_dev"
+	upstream_on "$rdma_net"
+fi
+barrier up
+[ "$LAB_HOST" = 3 ] || pair_answers
+barrier answers
+roles 1 2 ours-to-rxe
+roles 2 1 rxe-to-ours
+
+# Upstream's on host 3, behind host 2, which has no RDMA device any more: it forwards.
+case $LAB_HOST in
+1)
+	ip route add 10.1.0.0/24 via 10.0.0.2
+	;;
+2)
+	rdma link delete rxe0
+	rmmod rdma_rxe || fail "rmmod rdma_rxe"
+	modprobe virtio_net
+	ip link set eth0 mtu "$pair_mtu" up
+	ip address add 10.1.0.2/24 dev eth0
+	sysctl -qw net.ipv4.ip_forward=1
+	;;
+3)
+	modprobe virtio_net
+	ip link set eth0 mtu "$pair_mtu" up
+	ip address add 10.1.0.3/24 dev eth0
+	ip route add 10.0.0.0/24 via 10.1.0.2
+	rdma_ip=10.1.0.3
+	upstream_on eth0
+	;;
+esac
+barrier routed
+[ "$LAB_HOST" != 1 ] || answers 10.1.0.3
+barrier reached
+roles 1 3 ours-to-fabric
+roles 3 1 fabric-to-ours
+
+# And with our device back on the host that forwards: what is for others still goes past it.
+if [ "$LAB_HOST" = 2 ]; then
+	rdma link add usb4_rxe0 type usb4_rxe netdev "$rdma_net" || fail "cannot add usb4_rxe0 again"
+	rdma_dev=usb4_rxe0
+	rdma_wait_active
+fi
+barrier device
+roles 1 3 past-our-device
+roles 1 2 ours-to-ours
+across_end

@@ -1,0 +1,46 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+# IP over the rails: ping, TCP both ways and UDP, at Ethernet's MTU and at the largest one, with a file that comes whole.
+# lab: --rails 1
+# lab: --rails 2
+# lab: --rails 4 --mem 384
+. /checkout/tests/lab/guest/pair.sh
+. /checkout/tests/lab/guest/across.sh
+
+# file_arrives: what the peer sends is what it has.
+serve_file() { nc -lN 5300 </lab/file; }
+file_arrives() { nc -d "$1" 5300 | cmp - /lab/file; }
+export -f serve_file file_arrives
+
+pair_up
+barrier up
+pair_answers
+pair_all_rails
+[ "$LAB_HOST" != 1 ] || head -c 8M /dev/urandom >/lab/file
+barrier file
+for mtu in 1500 9000; do
+	ip link set "$rdma_net" mtu "$mtu" || fail "$rdma_net does not take MTU $mtu"
+	barrier "mtu $mtu"
+	if [ "$LAB_HOST" = 1 ]; then
+		check "ping-$mtu" ping -q -M "do" -s $((mtu - 28)) -c 50 -i 0.02 "$pair_ip"
+		check "ping-fragments-$mtu" ping -q -s 30000 -c 5 -i 0.05 "$pair_ip"
+	fi
+	check_listens=$(listens_tcp 5201)
+	across "tcp-$mtu" iperf3 -s -1 -- iperf3 -c "$pair_ip" -t 2 -J
+	across "tcp-reverse-$mtu" iperf3 -s -1 -- iperf3 -c "$pair_ip" -t 2 -R -J
+	across "tcp-both-ways-$mtu" iperf3 -s -1 -- iperf3 -c "$pair_ip" -t 2 --bidir -P 2 -J
+	across "udp-$mtu" iperf3 -s -1 -- iperf3 -c "$pair_ip" -u -b 20M -l $((mtu - 28)) -t 2 -J
+	check_listens=$(listens_tcp 5300)
+	across "file-$mtu" bash -c serve_file -- bash -c "file_arrives $pair_ip"
+done
+if [ "$LAB_HOST" = 1 ]; then
+	check ping-ipv6 ping -q -c 5 -i 0.1 "ff02::1%$rdma_net"
+	for mtu in 1500 9000; do
+		lab result "tcp_mbit_mtu_$mtu" "$(sed -n '/^{/,/^}/p' "/lab/output/tcp-$mtu" | jq '.end.sum_received.bits_per_second / 1e6 | floor')"
+		lost=$(sed -n '/^{/,/^}/p' "/lab/output/udp-$mtu" | jq .end.sum.lost_percent)
+		lab result "udp_lost_percent_mtu_$mtu" "$lost"
+		jq -en "$lost < 25" >/dev/null || fail "UDP of 20 Mbit/s lost $lost %"
+	done
+	ip -s link show "$rdma_net"
+fi
+across_end

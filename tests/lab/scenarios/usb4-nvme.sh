@@ -1,0 +1,43 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+# Kernel users between two hosts: an NVMe target on host 2, used by host 1. What is written comes back, also when one of two cables is
+# pulled meanwhile, and after the connection was made anew.
+# lab-long
+# lab: --rails 1 --mem 768 --timeout 300
+# lab: --rails 2 --mem 768 --timeout 300
+. /checkout/tests/lab/guest/pair.sh
+. /checkout/tests/lab/guest/check.sh
+. /checkout/tests/lab/guest/nvme.sh
+
+pair_up
+barrier up
+pair_answers
+pair_all_rails
+export nvme_address=${rdma_ip%.*}.2
+if [ "$LAB_HOST" = 2 ]; then
+	check target bash -c nvme_target_up
+	barrier target
+	barrier used
+	check target-down bash -c nvme_target_down
+else
+	head -c "${nvme_size}M" /dev/urandom >/tmp/data
+	barrier target
+	check connect bash -c "nvme_connect -i 2"
+	check write bash -c nvme_write_sizes
+	for offset in 0 16 32; do
+		check "compare-at-$offset" bash -c "nvme_compare $offset"
+	done
+	if [ "$(pair_cables host2)" = 2 ]; then
+		(sleep 0.3 && lab fabric unplug 0) &
+	fi
+	check parallel bash -c nvme_parallel
+	check compare-at-48 bash -c "nvme_compare 48"
+	lab fabric plug all
+	check disconnect bash -c nvme_disconnect
+	check connect-again bash -c "nvme_connect -i 1 -W 1 -Q 32"
+	check compare-again bash -c "nvme_compare 16"
+	check disconnect-again bash -c nvme_disconnect
+	barrier used
+fi
+checks_end
+barrier end

@@ -1,0 +1,85 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+# Random operations between two hosts, every byte and completion checked (tests/soak): undisturbed; with CRC errors; while one of two
+# cables is pulled at random; the last cable pulled, for good and for a moment.
+# lab-long
+# lab: --rails 1 --mem 768 -- plain 40
+# lab: --rails 2 --mem 768 -- plain 40
+# lab: --rails 4 --mem 768 -- plain 40
+# lab: --rails 1 --mem 768 --fault "all corrupt=0.1%" -- crc 40
+# lab: --rails 2 --mem 768 --fault "all corrupt=0.1%" -- crc 40
+# lab: --rails 2 --mem 768 --timeout 300 -- pull 90
+# lab: --rails 1 --mem 768 -- last
+# lab: --rails 1 --mem 768 -- resume
+. /checkout/tests/lab/guest/soak.sh
+
+mode=${1-plain} seconds=${2-20}
+peer=host$((3 - LAB_HOST))
+mixed=(--rc 16 --uc 4 --ud 4)
+
+# pull_at_random CABLES: pulls one cable after the other, for a moment each, until it is told to stop. Never the last one: the next is
+# pulled when all rails are back.
+pull_at_random() {
+	local cable pulls=0
+	while [ ! -e /tmp/stop ]; do
+		sleep "$((RANDOM % 3)).$((RANDOM % 10))"
+		cable=$((RANDOM % $1))
+		lab fabric unplug "$cable" || return
+		sleep "$((RANDOM % 2)).$((RANDOM % 10))"
+		lab fabric plug "$cable" || return
+		pair_all_rails "$peer" "$1" || return
+		pulls=$((pulls + 1))
+	done
+	echo "$pulls" >/tmp/pulls
+}
+
+pair_up
+barrier up
+pair_answers
+pair_all_rails
+case $mode in
+plain | crc)
+	check_time=$(((seconds + 60) * LAB_PATIENCE))
+	soak "$mode" "${mixed[@]}" --seconds "$seconds"
+	if [ "$mode" = crc ] && [ "$LAB_HOST" = 1 ]; then
+		corrupted=$(lab fabric stats | jq '[.cables[] | .forward.corrupted + .back.corrupted] | add')
+		lab result corrupted_frames "$corrupted"
+		[ "$corrupted" -gt 0 ] || fail "the fabric made no CRC error"
+	fi
+	;;
+pull)
+	check_time=$(((seconds + 60) * LAB_PATIENCE))
+	if [ "$LAB_HOST" = 1 ]; then
+		pull_at_random 2 &
+		puller=$!
+	fi
+	soak pull "${mixed[@]}" --timeout 17 --seconds "$seconds"
+	if [ "$LAB_HOST" = 1 ]; then
+		touch /tmp/stop
+		wait "$puller" || fail "pulling went wrong"
+		lab result pulls "$(</tmp/pulls)"
+		[ "$(</tmp/pulls)" -ge 3 ] || fail "$(</tmp/pulls) pulls in $seconds s are too few"
+	fi
+	;;
+last)
+	# Eight tries of 67 ms: a second or two until the first error.
+	[ "$LAB_HOST" != 1 ] || (sleep 8 && lab fabric unplug 0) &
+	soak_both+=(--expect-errors --grace 15)
+	soak last "${mixed[@]}" --timeout 14 --seconds 120
+	soak_both=(--hang $((30 * LAB_PATIENCE)))
+	[ "$LAB_HOST" != 1 ] || lab fabric plug 0
+	pair_up
+	barrier again
+	pair_answers
+	pair_all_rails
+	soak again "${mixed[@]}" --seconds 5
+	;;
+resume)
+	# Eight tries of 4.3 s, as NCCL has it: more than it takes a cable to come back.
+	[ "$LAB_HOST" != 1 ] || (sleep 5 && lab fabric unplug 0 && sleep 3 && lab fabric plug 0) &
+	check_time=$((120 * LAB_PATIENCE))
+	soak resume --rc 16 --timeout 20 --seconds 25
+	;;
+esac
+[ "$LAB_HOST" != 1 ] || [ -z "$(soak_pause "$mode")" ] || lab result longest_pause_ms "$(soak_pause "$mode")"
+across_end
