@@ -37,6 +37,8 @@ struct Scenario {
     args: Vec<String>,
     kernels: Option<Vec<String>>,
     drivers: Option<Vec<String>>,
+    /// It runs when it is named, or with `--long`.
+    long: bool,
     expects: Option<String>,
 }
 
@@ -82,6 +84,7 @@ impl Scenario {
             args,
             kernels: words("# lab-kernels:"),
             drivers: words("# lab-rdma:"),
+            long: header("# lab-long").is_some(),
             expects: header("# lab-expects:").map(|text| text.trim().to_owned()),
         }
     }
@@ -189,7 +192,9 @@ fn all_scenarios() -> Result<Vec<Scenario>> {
 pub fn test(cache: &Cache, options: &Test) -> Result<ExitCode> {
     let rdma = options.rdma.as_deref();
     let mut chosen = all_scenarios()?;
-    if !options.names.is_empty() {
+    if options.names.is_empty() {
+        chosen.retain(|scenario| options.long || !scenario.long);
+    } else {
         chosen.retain(|scenario| {
             options
                 .names
