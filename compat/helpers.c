@@ -5,7 +5,9 @@
  */
 #include <linux/bottom_half.h>
 #include <linux/cpumask.h>
+#include <linux/dma-map-ops.h>
 #include <linux/dma-mapping.h>
+#include <linux/iommu-dma.h>
 #include <linux/etherdevice.h>
 #include <linux/hardirq.h>
 #include <linux/hmm.h>
@@ -683,16 +685,23 @@ void usb4_rxe_dma_page_free(void *page)
 	free_page((unsigned long)page);
 }
 
-/* False if the device cannot reach the page. */
-bool usb4_rxe_dma_map(struct device *device, void *page, enum dma_data_direction direction, dma_addr_t *address)
+/* False if the device cannot reach the memory. */
+bool usb4_rxe_dma_map(struct device *device, void *from, size_t size, enum dma_data_direction direction,
+		      dma_addr_t *address)
 {
-	*address = dma_map_single(device, page, PAGE_SIZE, direction);
+	*address = dma_map_single(device, from, size, direction);
 	return !dma_mapping_error(device, *address);
 }
 
-void usb4_rxe_dma_unmap(struct device *device, dma_addr_t address, enum dma_data_direction direction)
+void usb4_rxe_dma_unmap(struct device *device, dma_addr_t address, size_t size, enum dma_data_direction direction)
 {
-	dma_unmap_single(device, address, PAGE_SIZE, direction);
+	dma_unmap_single(device, address, size, direction);
+}
+
+/* Whether mapping memory for the device is no more than arithmetic: no IOMMU translates for it. */
+bool usb4_rxe_dma_is_direct(struct device *device)
+{
+	return !get_dma_ops(device) && !use_dma_iommu(device);
 }
 
 void rust_helper_dma_sync_single_for_cpu(struct device *device, dma_addr_t address, size_t size,

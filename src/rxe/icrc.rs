@@ -119,6 +119,15 @@ impl<C: Crc32> Icrc<C> {
         }
     }
 
+    /// Continues with bytes that only the caller can read: `fold` folds them into the CRC's state.
+    #[must_use]
+    pub fn update_by(self, fold: impl FnOnce(u32) -> u32) -> Self {
+        Self {
+            state: fold(self.state),
+            crc: PhantomData,
+        }
+    }
+
     /// Copies `from` to `to` and continues with the bytes copied; `None` if the lengths differ.
     ///
     /// The CRC runs over the copy: what a user changes in `from` meanwhile cannot make a packet

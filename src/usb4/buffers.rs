@@ -94,6 +94,7 @@ pub struct Mapping {
     pages: Arc<Pages>,
     direction: Direction,
     addresses: KVVec<compat::dma_addr_t>,
+    is_direct: bool,
 }
 
 // SAFETY: A reference to a device belongs to no thread.
@@ -118,13 +119,17 @@ impl Mapping {
     ) -> Result<Self> {
         let addresses = KVVec::with_capacity(pages.len(), GFP_KERNEL)?;
         // SAFETY: As our caller promises.
-        unsafe { compat::get_device(device) };
+        let is_direct = unsafe {
+            compat::get_device(device);
+            compat::usb4_rxe_dma_is_direct(device)
+        };
         // INVARIANT: Held just now; no pages are mapped yet.
         let mut mapping = Self {
             device,
             pages,
             direction,
             addresses,
+            is_direct,
         };
         let Self {
             pages, addresses, ..
@@ -136,6 +141,7 @@ impl Mapping {
                 compat::usb4_rxe_dma_map(
                     device,
                     page.as_ptr().cast(),
+                    FRAME_SIZE,
                     direction.raw(),
                     &mut address,
                 )
@@ -147,6 +153,44 @@ impl Mapping {
             addresses.push(address, GFP_KERNEL)?;
         }
         Ok(mapping)
+    }
+
+    /// Whether the device reaches memory without having it mapped.
+    #[inline]
+    pub fn is_direct(&self) -> bool {
+        self.is_direct
+    }
+
+    /// Makes other memory reachable for the device.
+    ///
+    /// # Safety
+    ///
+    /// `len` bytes at `address`, in the kernel's linear mapping, stay until [`unmap`](Self::unmap).
+    #[inline]
+    pub unsafe fn map(&self, address: usize, len: usize) -> Option<compat::dma_addr_t> {
+        let mut place = 0;
+        // SAFETY: As our caller promises; the device is held.
+        let mapped = unsafe {
+            compat::usb4_rxe_dma_map(
+                self.device,
+                address as *mut _,
+                len,
+                self.direction.raw(),
+                &mut place,
+            )
+        };
+        mapped.then_some(place)
+    }
+
+    /// Undoes [`map`](Self::map).
+    ///
+    /// # Safety
+    ///
+    /// `address` is from `map`, with this `len`, and the device uses it no more.
+    #[inline]
+    pub unsafe fn unmap(&self, address: compat::dma_addr_t, len: usize) {
+        // SAFETY: As our caller promises.
+        unsafe { compat::usb4_rxe_dma_unmap(self.device, address, len, self.direction.raw()) };
     }
 
     /// What the device calls a page.
@@ -192,7 +236,7 @@ impl Drop for Mapping {
     fn drop(&mut self) {
         for address in &self.addresses {
             // SAFETY: Mapped in `new` for this device, which is held.
-            unsafe { compat::usb4_rxe_dma_unmap(self.device, *address, self.direction.raw()) };
+            unsafe { compat::usb4_rxe_dma_unmap(self.device, *address, FRAME_SIZE, self.direction.raw()) };
         }
         // SAFETY: By the type's invariants the reference is ours.
         unsafe { compat::put_device(self.device) };

@@ -31,6 +31,7 @@ use super::rail::frame::tag;
 use super::rail::frame::Tag;
 use super::rail::FRAME_SIZE;
 use super::wire::{Orphans, Wire};
+use crate::verbs::lend::Lent;
 
 /// Descriptors of a ring.
 const SIZE: usize = 512;
@@ -253,7 +254,7 @@ impl Rings {
         drop(is_running);
         // The host router reads none of them any more.
         if let Some(orphans) = self.orphans.lock().take() {
-            self.wire.take_back(&orphans);
+            self.wire.take_back(self, &orphans);
         }
     }
 
@@ -271,13 +272,48 @@ impl Rings {
     ///
     /// `place` counts the frames posted; the one posted [`SIZE`] before is back.
     #[inline]
-    pub fn post(&self, place: u32, buffer: usize, len: usize, tag: Tag) {
+    pub fn post_buffer(&self, place: u32, buffer: usize, len: usize, tag: Tag) {
         let map = &self.tx_map;
-        let frame = self.tx_frames.get(place as usize % SIZE);
-        let (Some(frame), Some(address)) = (frame, map.address(buffer)) else {
+        let Some(address) = map.address(buffer) else {
             return;
         };
         map.give(buffer, len);
+        self.post(place, address, len, tag);
+    }
+
+    /// The same with memory of a user. Returns what the host router calls it.
+    #[inline]
+    pub fn post_lent(&self, place: u32, lent: Lent, tag: Tag) -> compat::dma_addr_t {
+        // SAFETY: The memory is pinned and mapped in the kernel until the loan ends, which is after
+        // `unmap`. The device is there.
+        let mapped = unsafe { self.tx_map.map(lent.address(), lent.len()) };
+        // Where memory needs no mapping nothing can fail. If it did, the frame must go all the
+        // same, for its place is taken: with other bytes, which the receiver refuses.
+        let address = mapped.or_else(|| self.tx_map.address(0)).unwrap_or_default();
+        self.post(place, address, lent.len(), tag);
+        mapped.unwrap_or(compat::dma_addr_t::MAX)
+    }
+
+    /// What was [posted](Self::post_lent) is sent, or will not be.
+    #[inline]
+    pub fn unmap(&self, lent: Lent, address: compat::dma_addr_t) {
+        if address != compat::dma_addr_t::MAX {
+            // SAFETY: From `map`.
+            unsafe { self.tx_map.unmap(address, lent.len()) };
+        }
+    }
+
+    /// Whether the host router reads memory without having it mapped, which costs nothing then.
+    #[inline]
+    pub fn is_direct(&self) -> bool {
+        self.tx_map.is_direct()
+    }
+
+    #[inline]
+    fn post(&self, place: u32, address: compat::dma_addr_t, len: usize, tag: Tag) {
+        let Some(frame) = self.tx_frames.get(place as usize % SIZE) else {
+            return;
+        };
         let frame = frame.get();
         // SAFETY: The frame is not in the ring, as our caller promises, so it is ours; it does not
         // move and lives as long as the ring. It has no callback, for it was zeroed.

@@ -267,7 +267,16 @@ impl Link for Env<'_> {
     #[inline]
     fn append(&mut self, region: &Self::Region, at: u64, len: usize) -> Result<(), Fault> {
         let loaded = match &mut self.out {
-            Some(Out::Wire(packet)) => packet.append(len, |room| region.load(at, room)),
+            Some(Out::Wire(packet)) => {
+                let lent = match packet.takes_loan(len) {
+                    true => region.lend(at, len),
+                    false => None,
+                };
+                match lent {
+                    Some(lent) => packet.lend(lent),
+                    None => packet.append(len, |room| region.load(at, room)),
+                }
+            }
             Some(Out::Loopback(packet) | Out::Group(packet, _)) => {
                 region.load(at, packet.payload_mut(len).ok_or(Fault::Gone)?)
             }

@@ -175,10 +175,22 @@ impl Rundown {
         None
     }
 
-    fn leave(&self) {
+    /// Ends a call whose guard was forgotten.
+    pub fn leave(&self) {
         if self.users.fetch_sub(1, ordering::Full) == 1 {
             self.gone.complete_all();
         }
+    }
+
+    /// The same as [`close`](Self::close), with `wait` while somebody is inside: it sleeps, and may
+    /// do something about it.
+    pub fn close_and(&self, mut wait: impl FnMut()) {
+        self.leave();
+        while self.users.load(ordering::Relaxed) != 0 {
+            wait();
+        }
+        // Who left last may still be about to say so.
+        self.gone.wait_for_completion();
     }
 
     /// Lets nobody in any more and waits for those inside. Sleeps. Call once.

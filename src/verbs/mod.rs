@@ -27,6 +27,7 @@ pub mod gids;
 pub mod inbound;
 pub mod kernel_wr;
 pub mod keys;
+pub mod lend;
 pub mod limits;
 pub mod link;
 pub mod lock;

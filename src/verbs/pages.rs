@@ -55,6 +55,12 @@ impl<'a> Span<'a> {
         self.len
     }
 
+    /// Where they are.
+    #[inline]
+    pub fn address(self) -> usize {
+        self.addr
+    }
+
     /// Copies bytes in: as many as there are on both sides.
     #[inline]
     pub fn write(self, from: &[u8]) {
@@ -196,6 +202,18 @@ impl PageList {
         }
         self.blocks = blocks;
         Ok(())
+    }
+
+    /// The span of a range, if it is one.
+    #[inline]
+    pub fn span(&self, offset: u64, len: usize) -> Option<Span<'_>> {
+        let piece = self.blocks.pieces(offset, len)?.next()?;
+        if piece.len != len {
+            return None;
+        }
+        let base = self.bases.get(piece.block)?;
+        // SAFETY: As in `spans`.
+        Some(unsafe { Span::new(base.wrapping_add(piece.within as usize), len) })
     }
 
     /// Hands the spans of a range, in order, to `each`.

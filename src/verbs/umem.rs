@@ -12,6 +12,8 @@ use core::ptr::NonNull;
 use kernel::error::from_err_ptr;
 use kernel::prelude::*;
 
+use super::device::Device;
+use super::lend::{Lender, Lent};
 use super::pages::PageList;
 use crate::rxe::access::blocks::Run;
 use crate::rxe::access::Rights;
@@ -21,6 +23,8 @@ pub struct Pinned {
     // Dropped first: it names pages that `umem` holds.
     pages: PageList,
     umem: Umem,
+    /// Who may read it where it is, if there are rails.
+    lender: Option<Pin<KBox<Lender>>>,
 }
 
 impl Pinned {
@@ -45,7 +49,17 @@ impl Pinned {
         // SAFETY: What is pinned stays where it is as long as `umem`, which outlives `pages`. The
         // kernel maps all memory, and a walk over the same list yields the same.
         let pages = unsafe { PageList::of_runs(umem.runs())? };
-        let pinned = Self { pages, umem };
+        // SAFETY: The device is ours.
+        let wire = unsafe { Device::from_ib(device) }.wire().cloned();
+        let lender = match wire {
+            Some(wire) => Some(KBox::pin_init(Lender::new(wire), GFP_KERNEL_ACCOUNT)?),
+            None => None,
+        };
+        let pinned = Self {
+            pages,
+            umem,
+            lender,
+        };
         pinned.permits(access)?;
         Ok(pinned)
     }
@@ -73,10 +87,25 @@ impl Pinned {
         Ok(())
     }
 
+    /// Lends out a range, for a host router to read.
+    #[inline]
+    pub fn lend(&self, offset: u64, len: usize) -> Option<Lent> {
+        let lender = self.lender.as_ref()?;
+        lender.lend(self.pages.span(offset, len)?)
+    }
+
     /// Whether it was pinned for writing.
     #[inline]
     pub fn is_writable(&self) -> bool {
         self.umem.is_writable()
+    }
+}
+
+impl Drop for Pinned {
+    fn drop(&mut self) {
+        if let Some(lender) = &self.lender {
+            lender.settle();
+        }
     }
 }
 

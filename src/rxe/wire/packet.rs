@@ -178,6 +178,18 @@ impl<C: Crc32> Started<C> {
         Ok(())
     }
 
+    /// The same for `len` bytes that only the caller can read: `fold` folds them into the CRC.
+    #[inline]
+    pub fn payload_by(
+        &mut self,
+        len: usize,
+        fold: impl FnOnce(u32) -> u32,
+    ) -> Result<(), EmitError> {
+        self.left = self.left.checked_sub(len).ok_or(EmitError::Payload)?;
+        self.icrc = self.icrc.update_by(fold);
+        Ok(())
+    }
+
     /// Copies a piece of payload to `place`, of the same length, and counts it.
     #[inline]
     pub fn copy_payload(&mut self, piece: &[u8], place: &mut [u8]) -> Result<(), EmitError> {

@@ -113,7 +113,7 @@ fn put(tx: &mut Tx, shape: &Shape, copy: &impl Fn(usize, &mut [u8]) -> bool) -> 
     let count = buffers.iter().flatten().count();
     let payload = buffers.each_ref().map(|buffer| {
         let index = buffer.as_ref().map_or(0, Buffer::index);
-        Payload::new(index)
+        Payload::Buffer(index)
     });
     let committed = filled.is_ok()
         && tx.sender.commit(

@@ -356,11 +356,34 @@ impl Wire {
     }
 
     /// Buffers of a stopped ring.
-    pub(super) fn take_back(&self, orphans: &Orphans) {
+    pub(super) fn take_back(&self, rings: &Rings, orphans: &Orphans) {
         let bh = Bh::disable();
-        let mut tx = self.tx.lock(&bh);
-        for buffer in orphans.buffers() {
-            tx.out.put(buffer);
+        self.tx.lock(&bh).out.take_back(rings, orphans);
+    }
+
+    /// Drops what waits for a rail, as if it had been lost on the way.
+    pub fn abandon(&self) {
+        let bh = Bh::disable();
+        let mut rx = self.rx.lock(&bh);
+        let rx = &mut *rx;
+        let mut port = Port::new(self, &bh, &mut rx.frames, &rx.device, &rx.netdev);
+        {
+            let mut tx = self.tx.lock(&bh);
+            let tx = &mut *tx;
+            tx.sender.abandon(&mut tx.out, &mut port);
+        }
+        port.finish(&None);
+    }
+
+    /// Rails hold what they should have sent long ago: has all of them taken down, to begin anew.
+    pub fn give_up(&self) {
+        let bh = Bh::disable();
+        let rx = self.rx.lock(&bh);
+        let Some(watcher) = &rx.watcher else { return };
+        for rail in RailId::all() {
+            if self.up.load(ordering::Relaxed) >> rail.get() & 1 != 0 {
+                watcher.rail_died(rail, Down::Silent);
+            }
         }
     }
 }

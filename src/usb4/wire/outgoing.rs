@@ -5,6 +5,7 @@
 //! ```text
 //!   begin    room in the frame being filled; headers written, ICRC begun       none: Busy
 //!   append   payload copied, while it is hot: ICRC
+//!   lend     or left where it is, if a host router can read it there: ICRC
 //!   commit   pad and ICRC; the packet counts
 //! ```
 //!
@@ -22,6 +23,8 @@ use crate::rxe::wire::PacketRepr;
 use crate::usb4::crc::KernelCrc32;
 use crate::usb4::rail::frame::Class;
 use crate::usb4::rail::tx::{NotNow, Shape};
+use crate::usb4::rail::port::Egress;
+use crate::verbs::lend::Lent;
 use crate::verbs::lock::Bh;
 use crate::verbs::timer::now;
 
@@ -44,6 +47,8 @@ pub struct Outgoing<'a> {
     filled: usize,
     /// Where a long payload goes.
     buffer: Option<Buffer>,
+    /// Where it is, if it stays there.
+    lent: Option<Lent>,
 }
 
 impl Wire {
@@ -103,6 +108,7 @@ impl Wire {
                 payload_len,
                 filled: 0,
                 buffer,
+                lent: None,
             })),
             // No packet is like that.
             Some(Err(_)) => {
@@ -145,6 +151,36 @@ impl Outgoing<'_> {
         Ok(())
     }
 
+    /// Whether payload of this length may stay where it is: it is all there is, every rail reads
+    /// memory without having it mapped, and nobody wants to see the packet.
+    #[inline]
+    pub fn takes_loan(&self, len: usize) -> bool {
+        self.buffer.is_some()
+            && self.filled == 0
+            && len == self.payload_len
+            && self.tx.out.is_direct()
+            && !matches!(&self.tx.netdev, Some(netdev) if netdev.has_taps())
+    }
+
+    /// Leaves the payload where it is.
+    #[inline]
+    pub fn lend(&mut self, lent: Lent) -> Result<(), Fault> {
+        let folded = self
+            .started
+            .payload_by(lent.len(), |state| lent.crc(state));
+        if folded.is_err() {
+            // SAFETY: Lent for this packet.
+            unsafe { lent.end() };
+            return Err(Fault::Gone);
+        }
+        if let Some(buffer) = self.buffer.take() {
+            self.tx.out.put(buffer.index());
+        }
+        self.filled = lent.len();
+        self.lent = Some(lent);
+        Ok(())
+    }
+
     /// The packet is complete: it goes with the next frame. `qpn` is told if it is lost.
     #[inline]
     pub fn commit(mut self, qpn: Qpn) {
@@ -157,7 +193,7 @@ impl Outgoing<'_> {
         let Some(room) = tx.sender.room(Class::Rdma, &self.shape) else {
             return self.abort();
         };
-        let (shape, long) = (&self.shape, self.buffer.take());
+        let (shape, long, lent) = (&self.shape, self.buffer.take(), self.lent.take());
         if let Some(netdev) = &tx.netdev {
             if netdev.has_taps() {
                 let behind = room.get(header..).unwrap_or_default();
@@ -170,19 +206,23 @@ impl Outgoing<'_> {
                 taps::show_sent(netdev, &pieces);
             }
         }
-        let added = match long {
-            Some(buffer) => {
-                let index = buffer.index();
+        let payload = match (long, lent) {
+            (_, Some(lent)) => Some(Payload::Lent(lent)),
+            (Some(buffer), None) => Some(Payload::Buffer(buffer.index())),
+            (None, None) => None,
+        };
+        let added = match payload {
+            Some(payload) => {
                 let added = tx.sender.commit(
                     Class::Rdma,
                     header,
                     trailer.as_bytes(),
-                    &[Payload::new(index)],
+                    &[payload],
                     self.payload_len,
                     token,
                 );
                 if !added {
-                    tx.out.put(index);
+                    tx.out.drop_payload(payload);
                 }
                 added
             }
@@ -203,6 +243,9 @@ impl Outgoing<'_> {
     pub fn abort(mut self) {
         if let Some(buffer) = self.buffer.take() {
             self.tx.out.put(buffer.index());
+        }
+        if let Some(lent) = self.lent.take() {
+            self.tx.out.drop_payload(Payload::Lent(lent));
         }
     }
 }

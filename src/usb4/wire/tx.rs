@@ -4,7 +4,8 @@
 //!
 //! A buffer is free, or lies in the frame being filled, or in a transmit ring; when the ring has
 //! sent it, it is free again. The buffers of a rail that went down are free when its ring is
-//! stopped: until then the host router may still read them.
+//! stopped: until then the host router may still read them. The same goes for memory of users that
+//! is lent ([`crate::verbs::lend`]).
 
 use core::ops::{Deref, DerefMut};
 use core::ptr::NonNull;
@@ -24,6 +25,7 @@ use crate::usb4::rail::port::Egress;
 use crate::usb4::rail::tx::{Entry, Sender};
 use crate::usb4::rail::{FRAME_SIZE, MAX_RAILS};
 use crate::usb4::ring::Rings;
+use crate::verbs::lend::Lent;
 use crate::verbs::lock::Bh;
 
 use super::Wire;
@@ -107,28 +109,46 @@ pub struct Ring {
     posted: u32,
     reaped: u32,
     /// By place in the ring.
-    buffers: KVVec<u16>,
+    held: KVVec<Held>,
+}
+
+/// What a transmit ring reads.
+#[derive(Clone, Copy)]
+enum Held {
+    /// A buffer.
+    Buffer(u16),
+    /// Memory of a user, and what the host router calls it.
+    Lent(Lent, compat::dma_addr_t),
 }
 
 impl Ring {
     /// An empty one.
     pub fn new(rings: Arc<Rings>) -> Result<Self> {
-        let mut buffers = KVVec::with_capacity(PLACES, GFP_KERNEL)?;
-        buffers.extend_with(PLACES, 0, GFP_KERNEL)?;
+        let mut held = KVVec::with_capacity(PLACES, GFP_KERNEL)?;
+        held.extend_with(PLACES, Held::Buffer(0), GFP_KERNEL)?;
         Ok(Self {
             rings,
             posted: 0,
             reaped: 0,
-            buffers,
+            held,
         })
     }
 
     #[inline]
-    fn post(&mut self, buffer: u16, len: usize, tag: Tag) {
-        if let Some(place) = self.buffers.get_mut(self.posted as usize % PLACES) {
-            *place = buffer;
+    fn post(&mut self, payload: Payload, len: usize, tag: Tag) {
+        let held = match payload {
+            Payload::Buffer(buffer) => {
+                self.rings.post_buffer(self.posted, buffer.into(), len, tag);
+                Held::Buffer(buffer)
+            }
+            Payload::Lent(lent) => {
+                let address = self.rings.post_lent(self.posted, lent, tag);
+                Held::Lent(lent, address)
+            }
+        };
+        if let Some(place) = self.held.get_mut(self.posted as usize % PLACES) {
+            *place = held;
         }
-        self.rings.post(self.posted, buffer.into(), len, tag);
         self.posted = self.posted.wrapping_add(1);
     }
 
@@ -138,12 +158,12 @@ impl Ring {
             rings,
             posted,
             reaped,
-            buffers,
+            held,
         } = self;
         rings.adopt(Orphans {
             posted,
             reaped,
-            buffers,
+            held,
         });
     }
 }
@@ -152,16 +172,16 @@ impl Ring {
 pub struct Orphans {
     posted: u32,
     reaped: u32,
-    buffers: KVVec<u16>,
+    held: KVVec<Held>,
 }
 
 impl Orphans {
     /// Which ones.
-    pub fn buffers(&self) -> impl Iterator<Item = u16> + '_ {
+    fn held(&self) -> impl Iterator<Item = Held> + '_ {
         let count = self.posted.wrapping_sub(self.reaped);
         (0..count).filter_map(|number| {
             let place = self.reaped.wrapping_add(number) as usize % PLACES;
-            self.buffers.get(place).copied()
+            self.held.get(place).copied()
         })
     }
 }
@@ -177,6 +197,8 @@ pub struct Out {
     free: KVVec<u16>,
     /// Frames put into rings.
     pub posted: u64,
+    /// All rails read memory without having it mapped.
+    is_direct: bool,
 }
 
 /// A buffer, lent out.
@@ -219,13 +241,30 @@ impl Out {
             pages,
             free,
             posted: 0,
+            is_direct: false,
         })
     }
 
     /// Puts another ring, or none, in a rail's place.
     pub fn replace(&mut self, rail: RailId, ring: Option<Ring>) -> Option<Ring> {
         let place = self.rings.get_mut(rail.index())?;
-        core::mem::replace(place, ring)
+        let before = core::mem::replace(place, ring);
+        let mut rings = self.rings.iter().flatten();
+        self.is_direct = rings.all(|ring| ring.rings.is_direct());
+        before
+    }
+
+    /// Whether all rails read memory without having it mapped.
+    #[inline]
+    pub fn is_direct(&self) -> bool {
+        self.is_direct
+    }
+
+    /// Takes back what a stopped ring held.
+    pub fn take_back(&mut self, rings: &Rings, orphans: &Orphans) {
+        for held in orphans.held() {
+            give_back(&mut self.free, rings, held);
+        }
     }
 
     /// Frees what a ring has sent. Returns how many frames.
@@ -237,9 +276,8 @@ impl Out {
         };
         let before = ring.reaped;
         while ring.reaped != ring.posted && ring.rings.poll_sent() {
-            if let Some(buffer) = ring.buffers.get(ring.reaped as usize % PLACES) {
-                // There is room for every buffer there is.
-                let _ = free.push_within_capacity(*buffer);
+            if let Some(held) = ring.held.get(ring.reaped as usize % PLACES) {
+                give_back(free, &ring.rings, *held);
             }
             ring.reaped = ring.reaped.wrapping_add(1);
         }
@@ -260,14 +298,30 @@ impl Out {
     }
 
     #[inline]
-    fn post(&mut self, rail: RailId, buffer: u16, len: usize, tag: Tag) {
+    fn post(&mut self, rail: RailId, payload: Payload, len: usize, tag: Tag) {
         match self.rings.get_mut(rail.index()) {
             Some(Some(ring)) => {
-                ring.post(buffer, len, tag);
+                ring.post(payload, len, tag);
                 self.posted = self.posted.wrapping_add(1);
             }
             // The sender posts to rails that are up only, and those have a ring.
-            _ => self.put(buffer),
+            _ => self.drop_payload(payload),
+        }
+    }
+}
+
+/// A ring has sent, or will not send, what it held.
+#[inline]
+fn give_back(free: &mut KVVec<u16>, rings: &Rings, held: Held) {
+    match held {
+        Held::Buffer(buffer) => {
+            // There is room for every buffer there is.
+            let _ = free.push_within_capacity(buffer);
+        }
+        Held::Lent(lent, address) => {
+            rings.unmap(lent, address);
+            // SAFETY: It was posted once, and nobody else has it.
+            unsafe { lent.end() };
         }
     }
 }
@@ -279,15 +333,13 @@ impl Buffer {
     }
 }
 
-/// A buffer that a payload frame is sent from.
+/// What a payload frame is sent from. Becomes the sender's, for once.
 #[derive(Clone, Copy)]
-pub struct Payload(u16);
-
-impl Payload {
-    /// The buffer of this number, which is lent out and becomes the sender's.
-    pub fn new(buffer: u16) -> Self {
-        Self(buffer)
-    }
+pub enum Payload {
+    /// The buffer of this number.
+    Buffer(u16),
+    /// Memory of a user.
+    Lent(Lent),
 }
 
 impl Egress for Out {
@@ -301,12 +353,12 @@ impl Egress for Out {
 
     #[inline]
     fn post_head(&mut self, rail: RailId, buffer: Buffer, len: usize) {
-        self.post(rail, buffer.index, len, Tag::Header);
+        self.post(rail, Payload::Buffer(buffer.index), len, Tag::Header);
     }
 
     #[inline]
     fn post_payload(&mut self, rail: RailId, payload: Payload, len: usize, tag: Tag) {
-        self.post(rail, payload.0, len, tag);
+        self.post(rail, payload, len, tag);
     }
 
     fn drop_buffer(&mut self, buffer: Buffer) {
@@ -314,7 +366,11 @@ impl Egress for Out {
     }
 
     fn drop_payload(&mut self, payload: Payload) {
-        self.put(payload.0);
+        match payload {
+            Payload::Buffer(buffer) => self.put(buffer),
+            // SAFETY: It is the sender's, for once, and will not be posted.
+            Payload::Lent(lent) => unsafe { lent.end() },
+        }
     }
 }
 

@@ -19,6 +19,7 @@ use compat::smp_wmb;
 use super::{Backing, Mr};
 use crate::rxe::env::{AtomicOp, Fault};
 use crate::rxe::wire::Feth;
+use crate::verbs::lend::Lent;
 use crate::verbs::lock::Bh;
 use crate::verbs::mw::Mw;
 use crate::verbs::pages::{direct_span, Span};
@@ -123,6 +124,17 @@ impl<'a> Handle<'a> {
             rest = later;
             Ok(())
         })
+    }
+
+    /// Lends out bytes for a host router to read where they are: pinned memory, in one piece.
+    #[inline]
+    pub fn lend(&self, at: u64, len: usize) -> Option<Lent> {
+        match (&self.mr.backing, self.window) {
+            (Backing::Pinned(pinned), None) => {
+                pinned.lend(at.checked_sub(self.mr.facts.start)?, len)
+            }
+            _ => None,
+        }
     }
 
     /// Loads bytes.
