@@ -106,11 +106,11 @@ rdma_resources() { rdma resource show "$rdma_dev" | sed 's/^[0-9]*: //'; }
 
 # rdma_works: a short ping-pong with checked data on the selected device; its output is shown when it fails.
 rdma_works() {
-	local options=(-d "$rdma_dev" -g "$rdma_gid" -p 18600 -n 20 -c -m 512) server
-	timeout 30 ibv_rc_pingpong "${options[@]}" >/tmp/rdma_works.server 2>&1 &
+	local options=(-d "$rdma_dev" -g "$rdma_gid" -p 18600 -n 20 -c -m 512) limit=$((30 * LAB_PATIENCE)) server
+	timeout $limit ibv_rc_pingpong "${options[@]}" >/tmp/rdma_works.server 2>&1 &
 	server=$!
 	lab wait 10 sh -c "ss -Hltn 'sport = 18600' | grep -q ." &&
-		timeout 30 ibv_rc_pingpong "${options[@]}" "$rdma_ip" >/tmp/rdma_works.client 2>&1 &&
+		timeout $limit ibv_rc_pingpong "${options[@]}" "$rdma_ip" >/tmp/rdma_works.client 2>&1 &&
 		wait "$server" && return
 	kill "$server" 2>/dev/null
 	cat /tmp/rdma_works.*

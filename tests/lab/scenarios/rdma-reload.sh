@@ -52,7 +52,7 @@ for round in $(seq "${1-$(rounds 20)}"); do
 		lab wait 20 rmmod "$rdma_module" || fail "round $round: rmmod"
 		;;
 	2) # the link goes while users are there, and has gone when they have
-		timeout 60 rdma link delete "$rdma_dev" &
+		timeout $((60 * LAB_PATIENCE)) rdma link delete "$rdma_dev" &
 		delete=$!
 		sleep 0.5
 		end_users
@@ -60,7 +60,7 @@ for round in $(seq "${1-$(rounds 20)}"); do
 		lab wait 20 rmmod "$rdma_module" || fail "round $round: rmmod"
 		;;
 	3) # the netdev goes while users are there
-		timeout 60 ip link delete "$rdma_net" &
+		timeout $((60 * LAB_PATIENCE)) ip link delete "$rdma_net" &
 		delete=$!
 		sleep 0.5
 		end_users
@@ -68,7 +68,7 @@ for round in $(seq "${1-$(rounds 20)}"); do
 		lab wait 20 rmmod "$rdma_module" || fail "round $round: rmmod"
 		;;
 	4) # the module goes while users are there
-		timeout 60 rmmod "$rdma_module" || fail "round $round: rmmod under users"
+		timeout $((60 * LAB_PATIENCE)) rmmod "$rdma_module" || fail "round $round: rmmod under users"
 		end_users
 		;;
 	esac
