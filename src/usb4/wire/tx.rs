@@ -30,8 +30,13 @@ use crate::verbs::lock::Bh;
 
 use super::Wire;
 
-/// The other end brings its rail up when its own work queue gets to it.
+/// Longer than in the simulations: a peer is no clockwork. Its work queue may be late, its CPU away
+/// for some milliseconds (in a virtual machine for many), and a rail that is given up too early costs
+/// a login. A cable that is pulled is known from the host router anyway.
 const TIMES: Times = Times {
+    stall: Nanos::from_millis(10),
+    again: Nanos::from_millis(5),
+    dead: Nanos::from_millis(2_000),
     join: Nanos::from_millis(5_000),
     ..Times::DEFAULT
 };
