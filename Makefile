@@ -7,8 +7,10 @@ help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
 
 .PHONY: demo
-demo: lab ## Two virtual hosts, one USB4 cable, in one go (stock thunderbolt_net for now)
-	@tests/lab/run --no-module --timeout 150 --out out/demo --script tests/lab/demo.sh
+demo: lab module ## The whole product in two virtual hosts in under three minutes, beside upstream rxe
+	@tests/soak/build
+	@tests/capture/build
+	@tests/lab/run --rails 2 --mem 768 --timeout 240 --out out/demo --script tests/lab/demo.sh
 
 # The lab's kernels by default, which need the lab; KDIR=... is any prepared tree, with the compilers of this machine.
 .PHONY: module
@@ -18,6 +20,10 @@ module: $(if $(KDIR),,lab) ## Build usb4_rxe.ko for the lab's kernels, or for KD
 .PHONY: module-lint
 module-lint: lab ## The kernel's own Rust lints over the module (clippy)
 	@compat/build-module "" CLIPPY=1
+
+.PHONY: compare
+compare: lab module ## Figures beside upstream rxe, TCP and USB4STREAM over the same cables, as ratios of one run (six minutes)
+	@perftest-scripts/compare
 
 .PHONY: test
 test: test-host test-lab ## Everything: host tests first, then the scenarios in guests, on every supported kernel
@@ -31,6 +37,8 @@ test-lab: lab module ## Scenarios in guests (needs the lab)
 	@tests/lab/probe-module/build
 	@tests/verbs/build
 	@tests/hostile/build
+	@tests/soak/build
+	@tests/capture/build
 	@tests/lab/test
 
 .PHONY: test-long
@@ -38,6 +46,8 @@ test-long: lab module ## The scenarios in guests, with more rounds of those that
 	@tests/lab/probe-module/build
 	@tests/verbs/build
 	@tests/hostile/build
+	@tests/soak/build
+	@tests/capture/build
 	@tests/lab/test --long
 
 .PHONY: test-debug
@@ -45,6 +55,8 @@ test-debug: lab-debug module ## The module's scenarios on a kernel with KASAN, l
 	@tests/lab/probe-module/build
 	@tests/verbs/build
 	@tests/hostile/build
+	@tests/soak/build
+	@tests/capture/build
 	@tests/lab/test --kernel debug rust-module module-load pyverbs rdma-
 
 # A distribution's cargo may come without rustfmt and clippy: then there is nothing to check with.

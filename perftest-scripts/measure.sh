@@ -12,7 +12,6 @@ peer=host$((3 - LAB_HOST))
 size=1048576
 
 figure() { [ "$LAB_HOST" != 1 ] || echo "$1 $2" >>/lab/figures.txt; }
-quiet() { "$@" | grep -v "^ok"; }
 step() { [ "$LAB_HOST" != 1 ] || printf '%4d s  %s\n' "$SECONDS" "$*"; }
 
 # perf NAME COLUMN PROGRAM OPTIONS...: one measurement; its figure is in that column of perftest's table.
@@ -45,7 +44,8 @@ tcp() {
 	local round
 	check_listens=$(listens_tcp 5201)
 	for ((round = 0; round < rounds; round++)); do
-		quiet across "$1" iperf3 -s -1 -- iperf3 -c "$pair_ip" -t 2 -J
+		across "$1" iperf3 -s -1 -- iperf3 -c "$pair_ip" -t 2 -J >/tmp/said
+		grep -v "^ok" /tmp/said
 		[ "$LAB_HOST" != 1 ] || figure "$1" "$(sed -n '/^{/,/^}/p' "/lab/output/$1" | jq '.end.sum_received.bits_per_second / 8e6')"
 	done
 }

@@ -7,6 +7,8 @@
 
 across_server=2
 across_client=1
+# Hosts call in step, so the number of calls tells one from the next of the same name.
+across_calls=0
 
 # across NAME SERVER... -- CLIENT...: starts the server; when it listens, the client; both must end well. The server listens when
 # $check_listens says so (see check.sh).
@@ -18,6 +20,7 @@ across() {
 		shift
 	done
 	shift
+	across_calls=$((across_calls + 1))
 	case $LAB_HOST in
 	"$across_client") across_as_client "$name" "$@" ;;
 	"$across_server") across_as_server "$name" "${server[@]}" ;;
@@ -26,16 +29,16 @@ across() {
 }
 
 across_as_server() {
-	local files=/lab/output/$1 pid status
+	local files=/lab/output/$1 call=/lab/output/.call.$across_calls pid status
 	shift
 	timeout -k 5 "$check_time" "$@" >"$files.server" 2>&1 </dev/null &
 	pid=$!
 	lab wait 10 bash -c "$check_listens || ! kill -0 $pid" >/dev/null 2>&1
-	kill -0 "$pid" 2>/dev/null || echo "the server never listened" >"$files.unheard"
+	kill -0 "$pid" 2>/dev/null || echo "the server never listened" >"$call.unheard"
 	barrier across
 	# A server whose client has failed may wait for ever.
 	while kill -0 "$pid" 2>/dev/null; do
-		if [ -s "$files.status" ] && [ "$(<"$files.status")" != 0 ]; then
+		if [ -s "$call.status" ] && [ "$(<"$call.status")" != 0 ]; then
 			kill "$pid" 2>/dev/null
 			break
 		fi
@@ -47,32 +50,33 @@ across_as_server() {
 		echo "---- server: $*"
 		cat "$files.server"
 		echo "---- status $status"
-	} >"$files.served"
-	echo "$status" >"$files.server_status"
+	} >"$call.served"
+	rm "$files.server"
+	echo "$status" >"$call.server_status"
 	barrier across
 }
 
 across_as_client() {
-	local name=$1 files=/lab/output/$1 start status server_status
+	local name=$1 files=/lab/output/$1 call=/lab/output/.call.$across_calls start status server_status
 	shift
 	barrier across
 	start=${EPOCHREALTIME/./}
-	if [ -s "$files.unheard" ]; then
+	if [ -s "$call.unheard" ]; then
 		status=125
 	else
 		timeout -k 5 "$check_time" "$@" >"$files.client" 2>&1 </dev/null
 		status=$?
 	fi
-	echo "$status" >"$files.status"
+	echo "$status" >"$call.status"
 	barrier across
-	server_status=$(<"$files.server_status")
+	server_status=$(<"$call.server_status")
 	{
-		cat "$files.unheard" "$files.served" 2>/dev/null
+		cat "$call.unheard" "$call.served" 2>/dev/null
 		echo "---- client: $*"
 		cat "$files.client" 2>/dev/null
 		echo "---- status $status"
 	} >"$files"
-	rm -f "$files".{client,server,served,status,server_status,unheard}
+	rm -f "$files.client" "$call".*
 	[ "$status" != 0 ] || status=$server_status
 	[ "$status" != 0 ] || ! grep -qE "$check_complaints" "$files" || status=126
 	check_is "$name" "$status" "$start"
