@@ -42,7 +42,7 @@ test-lab: lab module ## Scenarios in guests (needs the lab)
 	@tests/lab/test
 
 .PHONY: test-long
-test-long: lab module ## The scenarios in guests, with more rounds of those that count
+test-long: lab module ## All scenarios in guests, those of minutes too, with more rounds of those that count (two hours)
 	@tests/lab/probe-module/build
 	@tests/verbs/build
 	@tests/hostile/build

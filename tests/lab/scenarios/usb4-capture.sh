@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # tcpdump on the netdev while traffic runs: every RoCEv2 packet is there for tshark to decode without complaint, and the ICRC of each is
 # right, computed anew by a program that shares nothing with the driver (tests/capture).
+# lab-long
 # lab: --rails 1 --mem 768
 # lab: --rails 2 --mem 768
 . /checkout/tests/lab/guest/soak.sh
@@ -9,7 +10,10 @@
 # decoded FILE: what tshark makes of the packets to RoCE's port: fails on one that is not InfiniBand to its end.
 decoded() {
 	# Random payload looks like anything to heuristics.
-	tshark -r "$1" --disable-protocol rpcordma -Y "udp.dstport == 4791" -T fields -E separator=/s \
+	local heuristics
+	heuristics=$(tshark -G heuristic-decodes | awk -F '\t' '$1 == "infiniband.payload" { print "--disable-heuristic", $5 }')
+	# shellcheck disable=SC2086 # words
+	tshark -r "$1" $heuristics -Y "udp.dstport == 4791" -T fields -E separator=/s \
 		-e frame.number -e infiniband.bth.opcode -e infiniband.invariant.crc -e _ws.malformed -e _ws.expert.severity -e _ws.expert.message >/tmp/decoded || return
 	awk 'NF != 3 { print "not decoded without complaint: " $0; wrong++ }
 		END { print NR " RoCEv2 packets decoded, " wrong + 0 " not"; exit NR == 0 || wrong > 0 }' /tmp/decoded
