@@ -210,7 +210,31 @@ impl XDomain {
     }
 
     /// Joins rings and HopIDs, both ways. Sleeps, takes the domain's lock.
+    ///
+    /// # Errors
+    ///
+    /// As the core says.
     pub fn enable_paths(&self, paths: &Paths) -> Result {
+        let joined = self.join(paths);
+        if joined != Err(ENOMEM) {
+            return joined;
+        }
+        // Paths that were made while the cable was being pulled: the core took down what there was a
+        // moment before, and takes nothing down at the end of a cable that is out. They keep our
+        // HopIDs, which nobody else has, from us; the cable is in again, so now they can go.
+        const ANY: i32 = -1;
+        for (tx_hop, rx_hop) in [(paths.tx_hop, ANY), (ANY, paths.rx_hop)] {
+            self.disable_paths(&Paths {
+                tx_hop,
+                tx_ring: ANY,
+                rx_hop,
+                rx_ring: ANY,
+            })?;
+        }
+        self.join(paths)
+    }
+
+    fn join(&self, paths: &Paths) -> Result {
         // SAFETY: By the type's invariants.
         to_result(unsafe {
             compat::tb_xdomain_enable_paths(
