@@ -7,7 +7,7 @@
 //!                 frames that went ─> buffers free, Sender goes on
 //!                 what is due      ─> probes, credits
 //!            '─ something came: again, soon
-//!            '─ nothing came, but did a moment ago: again, soon (no interrupt is needed)
+//!            '─ nothing came, but is due soon, going by the last ones: again (no interrupt is needed)
 //!            '─ nothing for a while: interrupts on, one more look, rest until one or the timer
 //! ```
 //!
@@ -41,8 +41,11 @@ use super::Wire;
 const TURN: u32 = 16;
 /// Frames of a pass.
 const PASS: u32 = 256;
-/// How long to go on looking without interrupts after the last frame.
-const LOOK: Nanos = Nanos::from_micros(30);
+/// Frames that come at most this far apart are waited for without an interrupt, for twice as long as
+/// they usually take; others are not worth the CPU.
+const CLOSE: Nanos = Nanos::from_micros(50);
+/// A gap that is longer says no more than one of this length.
+const FAR: Nanos = Nanos::from_micros(400);
 /// How soon to look for lost interrupts, and how seldom when there are none.
 const WATCH_FIRST: Nanos = Nanos::from_millis(1);
 const WATCH_LAST: Nanos = Nanos::from_millis(64);
@@ -54,8 +57,29 @@ const LOSERS: usize = 16;
 pub struct Pace {
     /// When the last frame came.
     last: Time,
+    /// How long it usually takes from one to the next: a moving average.
+    gap: Nanos,
     /// Until the next look for lost interrupts.
     watch: Nanos,
+}
+
+impl Pace {
+    /// Frames came.
+    fn came(&mut self, now: Time) {
+        let gap = now.since(self.last).min(FAR);
+        self.gap = Nanos((self.gap.0.saturating_mul(7).saturating_add(gap.0)) / 8);
+        self.last = now;
+        self.watch = WATCH_FIRST;
+    }
+
+    /// How long after the last one to look for the next.
+    fn patience(&self) -> Nanos {
+        if self.gap <= CLOSE {
+            self.gap.saturating_mul(2)
+        } else {
+            Nanos(0)
+        }
+    }
 }
 
 impl WorkItem for Wire {
@@ -100,10 +124,9 @@ impl Wire {
         let mut more = came >= PASS || next == Time::ZERO;
 
         if came != 0 {
-            rx.pace.last = now;
-            rx.pace.watch = WATCH_FIRST;
+            rx.pace.came(now);
         }
-        if !more && now.since(rx.pace.last) >= LOOK {
+        if !more && now.since(rx.pace.last) >= rx.pace.patience() {
             if came == 0 {
                 self.counters.polls_idle.add(1);
             }
