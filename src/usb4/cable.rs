@@ -28,7 +28,7 @@ use kernel::workqueue::{impl_has_delayed_work, new_delayed_work, DelayedWork, Wo
 use super::peers::{self, Peer};
 use super::rail::frame::envelope::Envelope;
 use super::rail::frame::header::VERSION;
-use super::rail::frame::hello::{Capabilities, Hello, Message, Refusal};
+use super::rail::frame::hello::{later, Capabilities, Hello, Message, Refusal};
 use super::rail::id::RailId;
 use super::rail::login::{Life, Login, News, Step};
 use super::ring;
@@ -81,14 +81,22 @@ impl_has_delayed_work! {
     impl HasDelayedWork<Self> for Cable { self.work }
 }
 
-/// What we say of us, but for the epoch.
+/// The latest epoch of all rails, see [`Login::new`].
+static LATEST: Atomic<u32> = Atomic::new(0);
+
+fn latest() -> u8 {
+    // Only such are stored.
+    LATEST.load(ordering::Relaxed) as u8
+}
+
+/// What we say of us at first.
 fn hello(instance: u64, tx_hop: i32, rail: RailId) -> Hello {
     // Rings have fewer than 2^16 frames; HopIDs have 11 bits.
     let ring = ring::FRAMES as u16;
     Hello {
         min_version: VERSION,
         max_version: VERSION,
-        epoch: 0,
+        epoch: latest().wrapping_add(1),
         offers: Capabilities::E2E.with(Capabilities::TRAINS),
         requires: Capabilities::REQUIRED,
         instance,
@@ -279,6 +287,8 @@ impl Cable {
     }
 
     fn begin(self: &Arc<Self>, carried: &mut Carried, life: &Life) -> Result<(), Trouble> {
+        let epoch = later(latest(), life.agreement.epoch);
+        LATEST.store(epoch.into(), ordering::Relaxed);
         let peer = peers::find(&self.xdomain, life)?;
         peer.bring_up(self, life)?;
         carried.complaint = None;

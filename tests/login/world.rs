@@ -26,7 +26,7 @@ pub fn hello(instance: u64) -> Hello {
     Hello {
         min_version: VERSION,
         max_version: VERSION,
-        epoch: 0,
+        epoch: 1,
         offers: Capabilities::E2E.with(Capabilities::TRAINS),
         requires: Capabilities::REQUIRED,
         instance,

@@ -111,10 +111,12 @@ pub struct Login {
 }
 
 impl Login {
-    /// An end that is closed. `mine` says what it offers; its epoch is filled in.
+    /// An end that is closed. `mine` says what it offers, its epoch that no rail of this host to
+    /// that peer had later ones: the peer may still speak of those, and a cable that is new here can
+    /// be a rail by the number of an old one.
     pub fn new(mine: Hello) -> Self {
         Self {
-            mine: Hello { epoch: 1, ..mine },
+            mine,
             is_open: false,
             agreed: None,
             since: Time::ZERO,

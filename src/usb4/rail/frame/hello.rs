@@ -242,7 +242,7 @@ impl Hello {
 }
 
 /// The later of two epochs, which wrap; of two that are as far from each other as can be, the larger.
-const fn later(a: u8, b: u8) -> u8 {
+pub const fn later(a: u8, b: u8) -> u8 {
     match a.wrapping_sub(b) {
         0x80 if a > b => a,
         0..=0x7f => a,
