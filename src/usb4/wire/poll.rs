@@ -30,7 +30,7 @@ use crate::verbs::deliver;
 use crate::verbs::device::Device;
 use crate::verbs::inbound::{Inbound, Pieces, Verdict};
 use crate::verbs::lock::Bh;
-use crate::verbs::timer::{now, HasTimer};
+use crate::verbs::timer::{self, now, HasTimer};
 
 use super::rx::{Frame, Frames, Rx};
 use super::taps;
@@ -41,6 +41,8 @@ use super::Wire;
 const TURN: u32 = 16;
 /// Frames of a pass.
 const PASS: u32 = 256;
+/// How long a pass takes in frames, about: a frame may bring one packet or two hundred.
+const SPELL: Nanos = Nanos::from_millis(1);
 /// Frames that come at most this far apart are waited for without an interrupt, for twice as long as
 /// they usually take; others are not worth the CPU.
 const CLOSE: Nanos = Nanos::from_micros(50);
@@ -61,6 +63,9 @@ pub struct Pace {
     gap: Nanos,
     /// Until the next look for lost interrupts.
     watch: Nanos,
+    /// When something is due, as the last pass saw it. While one pass follows the other no timer is
+    /// set, and nobody else says so.
+    due_at: Time,
 }
 
 impl Pace {
@@ -114,13 +119,14 @@ impl Wire {
         let mut came = self.take_in(bh, rx, now, PASS);
         let (due, sent) = {
             let mut tx = self.tx.lock(bh);
-            let (due, sent) = (tx.timer_at <= now, tx.reap(now));
-            if due && sent == 0 {
+            let (fired, sent) = (tx.timer_at <= now, tx.reap(now));
+            if fired && sent == 0 {
                 tx.be_patient();
             }
-            (due, sent)
+            (fired || rx.pace.due_at <= now, sent)
         };
         let next = self.go_on(bh, rx, now, due);
+        rx.pace.due_at = next;
         let mut more = came >= PASS || next == Time::ZERO;
 
         if came != 0 {
@@ -161,7 +167,8 @@ impl Wire {
             rx: &mut rx.receiver,
         };
         let mut port = Port::new(self, bh, &mut rx.frames, &rx.device, &rx.netdev);
-        while found && came < most {
+        let mut left = most;
+        while found && came < left {
             found = false;
             for life in 0..Frames::count() {
                 let mut turn = 0;
@@ -184,6 +191,9 @@ impl Wire {
                 }
                 found |= turn != 0;
                 came = came.saturating_add(turn);
+            }
+            if timer::now().since(now) >= SPELL {
+                left = came;
             }
         }
         port.finish(&rx.watcher);
