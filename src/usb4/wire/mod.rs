@@ -347,12 +347,12 @@ impl Wire {
     pub fn shut(self: &Arc<Self>) {
         let bh = Bh::disable();
         let watcher = self.rx.lock(&bh).watcher.take();
+        // From here on nobody sets the timer, so that after this nothing starts the work any more.
+        self.tx.lock(&bh).is_over = true;
         drop(bh);
         drop(watcher);
         self.timer.cancel();
-        // What runs last sets no timer: no rail is up, and nothing is due.
         work::cancel(self);
-        self.timer.cancel();
     }
 
     /// Buffers of a stopped ring.

@@ -266,7 +266,7 @@ impl Wire {
     /// Sets the timer, unless it fires earlier anyway.
     #[inline]
     fn set_timer_at(&self, tx: &mut Tx, at: Time) {
-        if at < tx.timer_at {
+        if at < tx.timer_at && !tx.is_over {
             tx.timer_at = at;
             self.timer.set(at);
         }

@@ -58,6 +58,8 @@ pub struct Tx {
     pub is_stopped: bool,
     /// When the timer fires.
     pub timer_at: Time,
+    /// The timer is not set any more.
+    pub is_over: bool,
     /// How soon to look for room.
     pub patience: Nanos,
 }
@@ -77,6 +79,7 @@ impl Tx {
             netdev: None,
             is_stopped: false,
             timer_at: Time::NEVER,
+            is_over: false,
             patience: LOOK_FIRST,
         })
     }
