@@ -57,6 +57,10 @@ impl Wire {
         let shape = shape(len);
         let bh = Bh::disable();
         let mut guard = self.tx.lock(&bh);
+        // As in `begin`.
+        if !self.is_up() {
+            return Err(NotNow::Impossible);
+        }
         let tx = &mut *guard;
         let now = now();
         let mut sent = put(tx, &shape, &copy);

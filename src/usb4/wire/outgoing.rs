@@ -77,6 +77,10 @@ impl Wire {
         };
         let now = now();
         let mut guard = self.tx.lock(bh);
+        // When the last rail goes down what waits is dropped, under this lock: nothing may follow.
+        if !self.is_up() {
+            return Ok(None);
+        }
         let tx = &mut *guard;
         let mut buffer = None;
         let mut started = None;
