@@ -12,6 +12,7 @@
 #include <linux/hardirq.h>
 #include <linux/hmm.h>
 #include <linux/highmem.h>
+#include <linux/if_vlan.h>
 #include <linux/ioport.h>
 #include <linux/libnvdimm.h>
 #include <linux/mm.h>
@@ -511,6 +512,8 @@ void usb4_rxe_netdev_setup(struct net_device *dev, const struct net_device_ops *
 	dev->max_mtu = max_mtu;
 	dev->mtu = max_mtu;
 	dev->pcpu_stat_type = NETDEV_PCPU_STAT_TSTATS;
+	/* It would send from an interrupt what may have interrupted us under our own lock. */
+	dev->priv_flags |= IFF_DISABLE_NETPOLL;
 }
 
 const struct net_device_ops *usb4_rxe_netdev_ops(const struct net_device *dev)
@@ -749,9 +752,22 @@ bool usb4_rxe_has_taps(struct net_device *device)
 	bool taps;
 
 	rcu_read_lock();
-	taps = dev_nit_active_rcu(device);
+	taps = netif_running(device) && dev_nit_active_rcu(device);
 	rcu_read_unlock();
 	return taps;
+}
+
+/*
+ * Whether the network stack may have a packet of @len bytes; if not, it counts as dropped. Softirqs are off: while it is closed the device
+ * may change its namespace, and who closes it waits for us. Others than our driver may be at the other end: a packet has an Ethernet
+ * header, and is none that we would not send.
+ */
+bool usb4_rxe_may_receive(struct net_device *device, unsigned int len)
+{
+	if (netif_running(device) && len >= ETH_HLEN && len <= ETH_HLEN + VLAN_HLEN + device->max_mtu)
+		return true;
+	dev_core_stats_rx_dropped_inc(device);
+	return false;
 }
 
 /* Room for a packet of @len bytes that came in; @data is where it goes. */

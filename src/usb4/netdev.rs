@@ -239,6 +239,15 @@ impl Netdev {
         unsafe { compat::usb4_rxe_has_taps(self.0) }
     }
 
+    /// Whether the network stack may have a packet of this length now; if not, it counts as dropped.
+    /// Softirqs are off until it has it.
+    #[inline]
+    pub fn may_receive(&self, len: usize) -> bool {
+        let len = u32::try_from(len).unwrap_or(u32::MAX);
+        // SAFETY: The device is held.
+        unsafe { compat::usb4_rxe_may_receive(self.0, len) }
+    }
+
     /// No packets may come for now.
     pub fn stop_queue(&self) {
         // SAFETY: The device is held.

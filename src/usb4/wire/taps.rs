@@ -7,11 +7,15 @@ use core::slice;
 
 use crate::usb4::netdev::Netdev;
 
+/// How long a packet is.
+fn length(pieces: &[&[u8]]) -> usize {
+    let lengths = pieces.iter().map(|piece| piece.len());
+    lengths.fold(0, usize::saturating_add)
+}
+
 /// A packet of the kernel's, with the bytes of `pieces`.
 fn copy(netdev: &Netdev, pieces: &[&[u8]]) -> Option<*mut compat::sk_buff> {
-    let len = pieces
-        .iter()
-        .fold(0usize, |sum, piece| sum.saturating_add(piece.len()));
+    let len = length(pieces);
     let mut data = null_mut();
     // SAFETY: The device is held.
     let skb =
@@ -29,8 +33,11 @@ fn copy(netdev: &Netdev, pieces: &[&[u8]]) -> Option<*mut compat::sk_buff> {
     Some(skb)
 }
 
-/// Hands a packet to the network stack. `false`: there is no memory.
+/// Hands a packet to the network stack, if it may have it. `false`: there is no memory.
 pub fn receive(netdev: &Netdev, pieces: &[&[u8]]) -> bool {
+    if !netdev.may_receive(length(pieces)) {
+        return true;
+    }
     let Some(skb) = copy(netdev, pieces) else {
         return false;
     };
