@@ -59,8 +59,8 @@ pub const fn bit(event: AsyncEvent) -> u8 {
 enum Out<'a> {
     /// To this host.
     Loopback(KBox<Packet>),
-    /// To the host at the other end of the rails.
-    Wire(Outgoing<'a>),
+    /// To the host at the other end of the rails. True: its payload may stay where it is.
+    Wire(Outgoing<'a>, bool),
     /// To a group: members are here and at the other end.
     Group(KBox<Packet>, PacketRepr),
     /// To a host that no rail leads to: it is lost, as on any network.
@@ -254,9 +254,12 @@ impl Link for Env<'_> {
     fn begin(&mut self, packet: &PacketRepr, payload_len: usize) -> Result<(), Busy> {
         let (qp, bh) = (self.qp, self.bh);
         let out = match qp.device().wire() {
-            Some(wire) if !qp.device().is_for_us(packet) => wire
-                .begin(bh, packet, payload_len)?
-                .map_or(Out::Nowhere, Out::Wire),
+            Some(wire) if !qp.device().is_for_us(packet) => {
+                match wire.begin(bh, packet, payload_len)? {
+                    Some(out) => Out::Wire(out, self.ends.sent.may_lend(packet)),
+                    None => Out::Nowhere,
+                }
+            }
             None if !qp.device().is_for_us(packet) => Out::Nowhere,
             _ => self.begin_here(packet, payload_len)?,
         };
@@ -267,8 +270,8 @@ impl Link for Env<'_> {
     #[inline]
     fn append(&mut self, region: &Self::Region, at: u64, len: usize) -> Result<(), Fault> {
         let loaded = match &mut self.out {
-            Some(Out::Wire(packet)) => {
-                let lent = match packet.takes_loan(len) {
+            Some(Out::Wire(packet, may_lend)) => {
+                let lent = match *may_lend && packet.takes_loan(len) {
                     true => region.lend(at, len),
                     false => None,
                 };
@@ -288,7 +291,7 @@ impl Link for Env<'_> {
     #[inline]
     fn append_bytes(&mut self, bytes: &[u8]) {
         match &mut self.out {
-            Some(Out::Wire(packet)) => {
+            Some(Out::Wire(packet, _)) => {
                 // There is room for what was announced, and no more is said.
                 let _ = packet.append(bytes.len(), |room| {
                     room.copy_from_slice(bytes);
@@ -307,7 +310,7 @@ impl Link for Env<'_> {
     #[inline]
     fn commit(&mut self) {
         match self.out.take() {
-            Some(Out::Wire(packet)) => {
+            Some(Out::Wire(packet, _)) => {
                 packet.commit(self.qp.name.qpn);
                 self.later.flush = true;
             }
@@ -322,7 +325,7 @@ impl Link for Env<'_> {
 
     fn abort(&mut self) {
         match self.out.take() {
-            Some(Out::Wire(packet)) => packet.abort(),
+            Some(Out::Wire(packet, _)) => packet.abort(),
             Some(Out::Loopback(packet) | Out::Group(packet, _)) => {
                 self.qp.device().loopback.put(packet);
             }

@@ -20,6 +20,8 @@ use kernel::time::{delay::fsleep, Delta};
 
 use super::lock::Rundown;
 use super::pages::Span;
+use crate::rxe::psn::Psn;
+use crate::rxe::wire::{Body, PacketRepr, Rc, ReadResponse};
 use crate::usb4::wire::Wire;
 
 /// What a host router's descriptors are known to take: whole cache lines.
@@ -29,6 +31,52 @@ const LOOK_MS: i64 = 1;
 /// How many looks until what waits for a rail is dropped, and until the rails are.
 const LOOKS_UNTIL_DROP: u32 = 50;
 const LOOKS_UNTIL_DOWN: u32 = 1_000;
+
+/// How far a queue pair has sent packets, for [`may_lend`](Self::may_lend).
+#[derive(Default)]
+pub struct Sent {
+    /// Behind the newest request.
+    request: Option<Psn>,
+    /// Behind the newest answer.
+    answer: Option<Psn>,
+}
+
+impl Sent {
+    /// Whether the payload of a packet may be read later than its ICRC is computed; call it once for
+    /// each packet. If the memory changes in between, the packet counts as lost. So:
+    ///
+    /// | payload | |
+    /// |---|---|
+    /// | of SEND, WRITE on a reliable connection | it must not change before the completion, which comes after the ACK |
+    /// | of SEND, WRITE on others | copied: it may change when the packet is on its way, and nobody sends it again |
+    /// | of a READ, up to the last packet | it may change, and the next packet tells the loss |
+    /// | the last packet of a READ | copied: the loss would be found by the answer timeout |
+    /// | of what is sent again | copied: it may change all the time |
+    #[inline]
+    pub fn may_lend(&mut self, packet: &PacketRepr) -> bool {
+        let Body::Rc(rc) = &packet.body else {
+            return false;
+        };
+        let (place, is_safe) = match rc {
+            Rc::Send(_) | Rc::Write(_) => (&mut self.request, true),
+            Rc::ReadRequest(_)
+            | Rc::CompareSwap(_)
+            | Rc::FetchAdd(_)
+            | Rc::Flush(..)
+            | Rc::AtomicWrite(..) => (&mut self.request, false),
+            Rc::ReadResponse(ReadResponse::First(_) | ReadResponse::Middle) => {
+                (&mut self.answer, true)
+            }
+            Rc::ReadResponse(_) | Rc::Ack(_) | Rc::AtomicAck(..) => (&mut self.answer, false),
+        };
+        let psn = packet.bth.psn;
+        if place.is_some_and(|next| psn.is_before(next)) {
+            return false;
+        }
+        *place = Some(psn.next());
+        is_safe
+    }
+}
 
 /// The loans of one region's memory.
 #[pin_data]

@@ -19,6 +19,7 @@ use super::Qp;
 use crate::rxe::qp::QpType;
 use crate::rxe::user_abi::{self, AhRef};
 use crate::rxe::wqe::{BadWr, RecvWr, SendWr, Sge};
+use crate::verbs::lend::Sent;
 use crate::verbs::queue::Queue;
 
 /// Our private positions in the shared queues: running numbers.
@@ -31,6 +32,8 @@ pub struct Ends {
     rq_taken: u32,
     /// Room for the copy of an entry.
     copy: KVec<u8>,
+    /// Which packets may be sent from where their payload lies.
+    pub sent: Sent,
 }
 
 impl Ends {
@@ -43,6 +46,7 @@ impl Ends {
             sq_released: 0,
             rq_taken: 0,
             copy,
+            sent: Sent::default(),
         })
     }
 }
@@ -87,6 +91,7 @@ impl SendQueue {
     pub fn forget(&self, ends: &mut Ends) {
         ends.sq_taken = self.ring.shared_producer();
         ends.sq_released = ends.sq_taken;
+        ends.sent = Sent::default();
         self.ring.publish_consumer(ends.sq_released);
     }
 
