@@ -141,11 +141,14 @@ pub(crate) use new_irq_lock;
 /// it away waits until all have left.
 #[pin_data]
 pub struct Rundown {
-    /// One for each call in flight, and one for being open.
+    /// One for each call in flight, one until closing has begun to wait, and [`CLOSED`].
     users: Atomic<u32>,
     #[pin]
     gone: Completion,
 }
+
+/// Nobody is let in. (There are never that many calls.)
+const CLOSED: u32 = 1 << 31;
 
 /// One call in flight.
 pub struct InFlight<'a>(&'a Rundown);
@@ -163,7 +166,7 @@ impl Rundown {
     #[inline]
     pub fn enter(&self) -> Option<InFlight<'_>> {
         let mut users = self.users.load(ordering::Relaxed);
-        while users != 0 {
+        while users & CLOSED == 0 {
             match self
                 .users
                 .cmpxchg(users, users.wrapping_add(1), ordering::Acquire)
@@ -177,16 +180,21 @@ impl Rundown {
 
     /// Ends a call whose guard was forgotten.
     pub fn leave(&self) {
-        if self.users.fetch_sub(1, ordering::Full) == 1 {
+        if self.users.fetch_sub(1, ordering::Full) == CLOSED | 1 {
             self.gone.complete_all();
         }
+    }
+
+    fn shut(&self) {
+        self.users.add(CLOSED, ordering::Relaxed);
+        self.leave();
     }
 
     /// The same as [`close`](Self::close), with `wait` while somebody is inside: it sleeps, and may
     /// do something about it.
     pub fn close_and(&self, mut wait: impl FnMut()) {
-        self.leave();
-        while self.users.load(ordering::Relaxed) != 0 {
+        self.shut();
+        while self.users.load(ordering::Relaxed) != CLOSED {
             wait();
         }
         // Who left last may still be about to say so.
@@ -195,7 +203,7 @@ impl Rundown {
 
     /// Lets nobody in any more and waits for those inside. Sleeps. Call once.
     pub fn close(&self) {
-        self.leave();
+        self.shut();
         self.gone.wait_for_completion();
     }
 }
