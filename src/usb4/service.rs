@@ -15,7 +15,8 @@
 //! The core does not wait for a handler that runs when it is unregistered, and it is called without
 //! anything that keeps the module. So it counts its calls, `drop` waits until they are over, and then
 //! for every task to have been off the CPU of its own accord: by then nobody is on the way in, and
-//! nobody in the last instructions on the way out.
+//! nobody in the last instructions on the way out. For that the handler must not sleep outside of what
+//! is counted, not even on a lock: it finds the service by a plain pointer.
 
 use kernel::error::to_result;
 use kernel::ffi::{c_int, c_ulong, c_void};
@@ -110,7 +111,8 @@ impl Service {
             return Err(ENODEV);
         }
         let cable = Cable::new(xdomain, self.instance, self.number())?;
-        if let Err(error) = self.cables.lock().push(cable.clone(), GFP_KERNEL) {
+        let listed = self.cables.lock().push(cable.clone(), GFP_KERNEL);
+        if let Err(error) = listed {
             cable.shut();
             return Err(error.into());
         }
@@ -225,9 +227,10 @@ unsafe extern "C" fn resume(raw: *mut compat::tb_service) {
 ///
 /// # Safety
 ///
-/// As the core calls it.
-unsafe extern "C" fn handle(bytes: *const c_void, size: usize, _data: *mut c_void) -> c_int {
-    let Some(service) = service() else { return 0 };
+/// As the core calls it, with the `data` of a registered [`Handler`].
+unsafe extern "C" fn handle(bytes: *const c_void, size: usize, data: *mut c_void) -> c_int {
+    // SAFETY: The service that the handler holds, until it has waited for this call.
+    let service = unsafe { &*data.cast_const().cast::<Service>() };
     // SAFETY: The core hands in so many bytes, which nobody changes during the call.
     let bytes = unsafe { core::slice::from_raw_parts(bytes.cast::<u8>(), size) };
     service.handle(bytes).into()
@@ -328,8 +331,11 @@ struct Handler(Arc<Service>);
 
 impl Handler {
     fn new(service: Arc<Service>) -> Result<Self> {
-        // SAFETY: The structure stays where it is until `drop`.
-        to_result(unsafe { compat::tb_register_protocol_handler(service.handler.get()) })?;
+        // SAFETY: The structure stays where it is until `drop`, and until then is nobody else's.
+        to_result(unsafe {
+            (*service.handler.get()).data = Arc::as_ptr(&service).cast_mut().cast();
+            compat::tb_register_protocol_handler(service.handler.get())
+        })?;
         Ok(Self(service))
     }
 }
