@@ -233,6 +233,10 @@ impl Links {
             unsafe { compat::ib_dealloc_device(ib) };
             return Err(error);
         }
+        // Before anybody can take the device away again: that takes it out of the wire.
+        if let Some(wire) = device.wire() {
+            wire.set_device(device.clone());
+        }
         // No DMA device: addresses of kernel users are virtual.
         // SAFETY: The device is complete, its name ends with a zero.
         let registered = unsafe { compat::ib_register_device(ib, name.as_ptr(), null_mut()) };
@@ -246,9 +250,6 @@ impl Links {
         // While it was not registered yet there was nobody to tell, and nothing to unregister.
         let is_wanted = self.with(ib, |link| link.stage == Stage::Up);
         if is_wanted == Some(true) {
-            if let Some(wire) = device.wire() {
-                wire.set_device(device.clone());
-            }
             device.note_state(netdev);
             core.pass_state(netdev);
         } else {

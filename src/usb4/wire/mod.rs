@@ -346,11 +346,14 @@ impl Wire {
     /// Ends timer and work. There are no rails, and will be none. Sleeps.
     pub fn shut(self: &Arc<Self>) {
         let bh = Bh::disable();
-        let watcher = self.rx.lock(&bh).watcher.take();
+        let ended = {
+            let mut rx = self.rx.lock(&bh);
+            (rx.watcher.take(), rx.device.take())
+        };
         // From here on nobody sets the timer, so that after this nothing starts the work any more.
         self.tx.lock(&bh).is_over = true;
         drop(bh);
-        drop(watcher);
+        drop(ended);
         self.timer.cancel();
         work::cancel(self);
     }
