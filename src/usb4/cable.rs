@@ -89,6 +89,18 @@ fn latest() -> u8 {
     LATEST.load(ordering::Relaxed) as u8
 }
 
+/// A life with this epoch begins; others may, at the same moment.
+fn note(epoch: u8) {
+    let mut known = LATEST.load(ordering::Relaxed);
+    loop {
+        let latest = later(known as u8, epoch);
+        match LATEST.cmpxchg(known, latest.into(), ordering::Relaxed) {
+            Ok(_) => return,
+            Err(now) => known = now,
+        }
+    }
+}
+
 /// What we say of us at first.
 fn hello(instance: u64, tx_hop: i32, rail: RailId) -> Hello {
     // Rings have fewer than 2^16 frames; HopIDs have 11 bits.
@@ -287,8 +299,7 @@ impl Cable {
     }
 
     fn begin(self: &Arc<Self>, carried: &mut Carried, life: &Life) -> Result<(), Trouble> {
-        let epoch = later(latest(), life.agreement.epoch);
-        LATEST.store(epoch.into(), ordering::Relaxed);
+        note(life.agreement.epoch);
         let peer = peers::find(&self.xdomain, life)?;
         peer.bring_up(self, life)?;
         carried.complaint = None;

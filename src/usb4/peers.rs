@@ -434,11 +434,13 @@ impl Peer {
     }
 
     /// The wire says that rails died.
-    fn bury(&self, dead: &[Option<Down>; MAX_RAILS]) {
+    fn bury(&self) {
         let mut rails = self.rails.lock();
+        // Not before: a rail that begins anew under this lock forgets what was noted of its last life.
+        let dead = self.deaths.take();
         for (slot, why) in rails.slots.iter_mut().zip(dead) {
             if let (Some(rail), Some(why)) = (slot, why) {
-                rail.why = Some(*why);
+                rail.why = Some(why);
                 rail.cable.died(&rail.life);
             }
         }
@@ -544,6 +546,10 @@ impl Deaths {
         )
     }
 
+    fn take(&self) -> [Option<Down>; MAX_RAILS] {
+        core::mem::replace(&mut *self.dead.lock(), [None; MAX_RAILS])
+    }
+
     fn forget(&self, id: RailId) {
         self.dead.lock()[id.index()] = None;
     }
@@ -565,14 +571,13 @@ impl WorkItem for Deaths {
     type Pointer = Arc<Deaths>;
 
     fn run(this: Arc<Deaths>) {
-        let dead = core::mem::replace(&mut *this.dead.lock(), [None; MAX_RAILS]);
         let peer = {
             let peers = PEERS.lock();
             let found = peers.iter().find(|peer| Arc::ptr_eq(&peer.deaths, &this));
             found.cloned()
         };
         if let Some(peer) = peer {
-            peer.bury(&dead);
+            peer.bury();
         }
     }
 }
