@@ -26,7 +26,7 @@ use super::object::{Inner, Object};
 use super::qp::Qp;
 use super::schedule::Schedule;
 use super::stats::Counters;
-use super::table::Table;
+use super::table::{self, Table};
 use super::work;
 use crate::rxe::events::{Counter, Event};
 use crate::rxe::mtu::Mtu;
@@ -238,10 +238,14 @@ impl Device {
         self.counters.count(bh, event);
     }
 
-    /// Waits until the port's work is done. All queue pairs are gone, so it does not come again.
-    /// Sleeps.
+    /// Ends the port's work. All queue pairs are gone, and no wire knows the device any more. Sleeps.
     pub fn settle(this: &Arc<Self>) {
+        // A pass of the wire's may have found it just before.
+        table::wait_for_readers();
         work::cancel(this);
+        // What was cancelled would have dropped them: each keeps the device.
+        this.schedule.room();
+        while this.schedule.next().is_some() {}
     }
 }
 
