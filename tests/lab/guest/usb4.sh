@@ -33,3 +33,20 @@ usb4_peers() {
 	mountpoint -q /sys/kernel/debug || mount -t debugfs debugfs /sys/kernel/debug
 	cat /sys/kernel/debug/usb4_rxe/peers
 }
+
+# usb4_rail SECTION COLUMN [RAIL]: a figure of the table in it, as "sending posted" or "lives given_up".
+usb4_rail() {
+	usb4_peers | awk -v section="$1" -v column="$2" -v rail="${3-0}" '
+		/^  [a-z]/ { here = $1 == section; gsub("in flight", "in_flight"); gsub("given up", "given_up"); gsub("by peer", "by_peer")
+			at = 0; for (i = 2; i <= NF; i++) if ($i == column) at = i + 1 }
+		here && $1 == "rail" && $2 == rail && at { print $at }'
+}
+
+# usb4_counter NAME: a counter below the table.
+usb4_counter() { usb4_peers | awk -v name="$1" '$1 == name && NF == 2 { print $2 }'; }
+
+# usb4_is_quiet: all that was sent has left the rings, and the ring counts what the rails count.
+usb4_is_quiet() {
+	[ "$(usb4_rail sending in_flight)" = 0 ] && [ "$(usb4_rail sending unseen)" -lt 64 ] && [ "$(usb4_counter tx_frames)" = "$(usb4_rail sending posted)" ]
+}
+export -f usb4_peers usb4_rail usb4_counter usb4_is_quiet
