@@ -548,6 +548,10 @@ impl Rail {
 
     /// Why it is down, and what an owner can do about it.
     fn reason(&self) -> (&'static str, &'static str) {
+        // However it showed.
+        if self.cable.xdomain.is_unplugged() {
+            return ("unplugged", "");
+        }
         match self.why {
             Some(Down::Stalled | Down::Silent) => (
                 "frames do not arrive",
@@ -555,7 +559,7 @@ impl Rail {
             ),
             Some(Down::Peer) => (
                 "the peer does not use it any more",
-                "; trying again; the peer's log says why",
+                "; trying again; it is pulled there, or the peer's log says why",
             ),
             Some(Down::Closed(Reason::Suspend)) => ("the peer sleeps", ""),
             Some(Down::Closed(_)) => ("the peer closed it", ""),
@@ -563,7 +567,6 @@ impl Rail {
                 "the peer broke the rules",
                 "; trying again; use the same version of usb4_rxe at both ends",
             ),
-            Some(Down::Local) | None if self.cable.xdomain.is_unplugged() => ("unplugged", ""),
             Some(Down::Local) | None if self.cable.says_goodbye() => ("closed", ""),
             Some(Down::Local) | None => ("the peer begins anew", ""),
         }

@@ -45,8 +45,31 @@ usb4_rail() {
 # usb4_counter NAME: a counter below the table.
 usb4_counter() { usb4_peers | awk -v name="$1" '$1 == name && NF == 2 { print $2 }'; }
 
-# usb4_is_quiet: all that was sent has left the rings, and the ring counts what the rails count.
+# usb4_is_quiet: all that was sent has left the rings, and the rings count what the rails count.
 usb4_is_quiet() {
-	[ "$(usb4_rail sending in_flight)" = 0 ] && [ "$(usb4_rail sending unseen)" -lt 64 ] && [ "$(usb4_counter tx_frames)" = "$(usb4_rail sending posted)" ]
+	usb4_peers | awk '
+		/^  [a-z]/ { sending = $1 == "sending" }
+		sending && $1 == "rail" { posted += $3; busy += $5 || $8 >= 64 }
+		$1 == "tx_frames" { frames = $2 }
+		END { exit !(frames > 0 && frames == posted && !busy) }'
+}
+
+# figure NAME VALUE: writes down a figure of ours; after a barrier, theirs NAME is the peer's.
+figure() { echo "$2" >"/lab/$1.$LAB_HOST"; }
+theirs() { cat "/lab/$1.$((3 - LAB_HOST))"; }
+
+# usb4_agree NAME [RAIL]: both ends agree on how many frames there were, in the first life of the rail. Some may be sent meanwhile, so the
+# peer's count lies between two of ours.
+usb4_agree() {
+	local name=$1 rail=${2-0} before after
+	lab wait 20 bash -c usb4_is_quiet || fail "$name: not quiet: $(usb4_peers)"
+	before=$(usb4_rail sending posted "$rail")
+	barrier "$name before"
+	figure came $(($(usb4_rail receiving frames "$rail") + $(usb4_rail receiving missing "$rail")))
+	barrier "$name came"
+	after=$(usb4_rail sending posted "$rail")
+	[ "$before" -le "$(theirs came)" ] && [ "$(theirs came)" -le "$after" ] ||
+		fail "$name: $before to $after frames sent, $(theirs came) came or are missed: $(usb4_peers)"
+	barrier "$name after"
 }
 export -f usb4_peers usb4_rail usb4_counter usb4_is_quiet

@@ -44,23 +44,6 @@ echo "== IP goes through"
 answers $peer
 answers $peer -s 8000 -M do
 
-# figure NAME VALUE: writes down a figure of ours; after a barrier, theirs NAME is the peer's.
-figure() { echo "$2" >"/lab/$1.$LAB_HOST"; }
-theirs() { cat "/lab/$1.$((3 - LAB_HOST))"; }
-
-# both_agree NAME: on how many frames there were. Some may be sent meanwhile, so the peer's count lies between two of ours.
-both_agree() {
-	local before after
-	lab wait 20 bash -c usb4_is_quiet || fail "$1: not quiet: $(usb4_peers)"
-	before=$(usb4_rail sending posted)
-	barrier "$1 before"
-	figure came $(($(usb4_rail receiving frames) + $(usb4_rail receiving missing)))
-	barrier "$1 came"
-	after=$(usb4_rail sending posted)
-	[ "$before" -le "$(theirs came)" ] && [ "$(theirs came)" -le "$after" ] || fail "$1: $before to $after frames sent, $(theirs came) came or are missed: $(usb4_peers)"
-	barrier "$1 after"
-}
-
 # pingpong NAME OPTIONS...
 pingpong() {
 	local name=$1 gid
@@ -82,7 +65,7 @@ wire_counter() { ethtool -S $usb4_net | sed -n "s/^ *wire_$1: //p"; }
 
 echo "== what it counts: a cable in order has no gaps"
 pingpong plain -n 200
-both_agree plain
+usb4_agree plain
 usb4_peers
 for column in gaps missing damaged refused; do
 	[ "$(usb4_rail receiving $column)" = 0 ] || fail "$column: $(usb4_peers)"
@@ -107,7 +90,7 @@ barrier ponged
 [ "$LAB_HOST" != 1 ] || lab fabric fault 0 corrupt=0
 barrier clean
 answers $peer
-both_agree corrupt
+usb4_agree corrupt
 usb4_peers
 [ "$(usb4_rail receiving gaps)" -gt 0 ] && [ "$(usb4_rail receiving missing)" -ge "$(usb4_rail receiving gaps)" ] || fail "no gaps: $(usb4_peers)"
 [ "$(rdma_counter completer_retry_err)" -gt 0 ] || fail "nothing was repeated: $(rdma statistic)"
