@@ -428,10 +428,12 @@ impl Peer {
     }
 
     fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut views = self.wire.rails().map_err(|_| fmt::Error)?;
+        let mut views;
         {
             let identity = self.identity.lock();
             let rails = self.rails.lock();
+            // No rail comes or goes now, so that state and reason belong together.
+            views = self.wire.rails().map_err(|_| fmt::Error)?;
             let (name, speed) = (rails.name(), rails.speed());
             f.write_fmt(fmt!("{name}: {speed} Gb/s\n"))?;
             for router in &identity.routers {

@@ -135,7 +135,7 @@ fn lives_and_their_ends_are_counted() {
     world.rail_up(0);
     world.rest();
     world.down(0, 1, Down::Violation);
-    for end in 0..2 {
+    for (end, before) in ends.iter().enumerate() {
         let now = tx(&world, end, 0);
         assert_eq!((now.state, now.tally.lives), (State::Up, 3));
         assert_eq!(
@@ -143,7 +143,7 @@ fn lives_and_their_ends_are_counted() {
             1,
             "a pull is neither"
         );
-        assert!(now.tally.posted > ends[end].posted, "counts go on");
+        assert!(now.tally.posted > before.posted, "counts go on");
     }
     assert_eq!(tx(&world, 0, 1).tally.violations, 1);
 }
