@@ -429,6 +429,10 @@ fn unmask(ring: &Ring, ear: &Ear) {
 }
 
 /// A ring has frames. Called from its interrupt, which is off now, with locks of the core's held.
+///
+/// # Safety
+///
+/// As the core calls it, with what `alloc` handed over.
 unsafe extern "C" fn start_poll(ear: *mut c_void) {
     // SAFETY: What `alloc` handed over, kept until the ring is freed.
     let ear = unsafe { &*ear.cast_const().cast::<Ear>() };

@@ -188,6 +188,7 @@ impl Wire {
                     turn = turn.wrapping_add(1);
                     let Some(tag) = arrived.tag else {
                         self.counters.rx_damaged.add(1);
+                        halves.rx.damaged(rail);
                         rings.repost(arrived.slot);
                         continue;
                     };
