@@ -1,8 +1,3 @@
-	if (!above || !below) {
-		printf "  %-62s %9s   %-9s not measured\n", title, "-", wanted
-		wanted_count += wanted != ""
-		return
-	}
 # SPDX-License-Identifier: GPL-2.0-only
 # Makes the table of perftest-scripts/compare from the figures of measure.sh.   gawk and mawk: awk -f median.awk -f table.awk FIGURES
 
@@ -16,8 +11,11 @@ function three(title, name, remark) { line(title, mb(name "-write"), mb(name "-r
 
 # wanted: ">= 3", "<= 0.33", or nothing.
 function ratio(title, above, below, wanted,    value, word, parts) {
-	if (!above || !below)
+	if (!above || !below) {
+		printf "  %-62s %9s   %-9s not measured\n", title, "-", wanted
+		wanted_count += wanted != ""
 		return
+	}
 	value = above / below
 	word = ""
 	if (wanted != "") {

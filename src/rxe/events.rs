@@ -151,6 +151,31 @@ impl Counter {
     ];
 }
 
+impl Counter {
+    /// Whether it counts what should be rare on a link in order, and what is done about it.
+    pub const fn is_trouble(self) -> bool {
+        match self {
+            Self::SentPkts
+            | Self::RcvdPkts
+            | Self::AckDeferred
+            | Self::RdmaSends
+            | Self::RdmaRecvs
+            | Self::SentBytes
+            | Self::RcvdBytes => false,
+            Self::DuplicateRequest
+            | Self::OutOfSeqRequest
+            | Self::RcvdRnrErr
+            | Self::SendRnrErr
+            | Self::RcvdSeqErr
+            | Self::RetryExceededErr
+            | Self::RetryRnrExceededErr
+            | Self::CompleterRetryErr
+            | Self::SendErr
+            | Self::LinkDowned => true,
+        }
+    }
+}
+
 impl Event {
     /// What to add to which counters; the second is for the bytes of a packet.
     pub const fn counts(self) -> (Option<Counter>, Option<(Counter, u32)>) {

@@ -28,7 +28,7 @@ use kernel::workqueue::{impl_has_delayed_work, new_delayed_work, DelayedWork, Wo
 use super::peers::{self, Peer};
 use super::rail::frame::envelope::Envelope;
 use super::rail::frame::header::VERSION;
-use super::rail::frame::hello::{later, Capabilities, Hello, Message, Refusal};
+use super::rail::frame::hello::{later, Capabilities, Cause, Hello, Message, Refusal};
 use super::rail::id::RailId;
 use super::rail::login::{Life, Login, News, Step};
 use super::ring;
@@ -315,7 +315,7 @@ impl Cable {
         if carried.complaint != Some(error) && compat::may_log() {
             carried.complaint = Some(error);
             let (name, hint) = (self.xdomain.name(), hint(error));
-            pr_err!("{name}: {what} failed ({error:?}){hint}; trying again\n");
+            pr_err!("{name}: cannot {what} ({error:?}){hint}; trying again\n");
         }
     }
 
@@ -329,8 +329,14 @@ impl Cable {
             }
             let name = self.xdomain.name();
             match news {
-                News::WeRefuse(refusal) => pr_err!("{name}: the peer is refused: {refusal}\n"),
-                News::TheyRefuse(refusal) => pr_err!("{name}: refused by the peer: {refusal}\n"),
+                News::WeRefuse(refusal) => {
+                    let advice = advice(&refusal);
+                    pr_err!("{name}: the peer is refused: {refusal}{advice}\n");
+                }
+                News::TheyRefuse(refusal) => {
+                    let advice = advice(&refusal);
+                    pr_err!("{name}: refused by the peer: {refusal}{advice}\n");
+                }
             }
         }
     }
@@ -349,6 +355,17 @@ pub enum Trouble {
     Taken(RailId),
     /// What failed, and how.
     Failed(&'static str, Error),
+}
+
+/// What an owner can do about a refusal.
+fn advice(refusal: &Refusal) -> &'static str {
+    match refusal.cause {
+        Cause::Version | Cause::Capability | Cause::Ring | Cause::Other(_) => {
+            "; use the same version of usb4_rxe at both ends"
+        }
+        Cause::Rails => "; unplug a cable to use this one",
+        Cause::Shutdown => "",
+    }
 }
 
 /// What an owner can do about it.

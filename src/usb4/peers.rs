@@ -43,11 +43,13 @@ use super::rail::frame::hello::{Capabilities, Cause, Refusal};
 use super::rail::id::RailId;
 use super::rail::login::Life;
 use super::rail::port::Down;
+use super::rail::tally::Table;
 use super::rail::tx::RailUp;
 use super::rail::MAX_RAILS;
 use super::ring::{self, Rings};
-use super::wire::{Watcher, Wire};
+use super::wire::{self, Watcher, Wire};
 use super::xdomain::{Paths, XDomain};
+use crate::rxe::events::Counter;
 use crate::verbs::lock::{new_irq_lock, IrqLock};
 use crate::verbs::{link, work};
 
@@ -94,6 +96,8 @@ struct Rails {
     /// `None`: the peer is over.
     ethernet: Option<Ethernet>,
     slots: [Option<Rail>; MAX_RAILS],
+    /// Why each number's last rail ended.
+    ended: [Option<&'static str>; MAX_RAILS],
     /// Which load of the peer's module they lead to.
     instance: Option<u64>,
 }
@@ -146,10 +150,13 @@ pub fn find(xdomain: &XDomain, life: &Life) -> Result<Arc<Peer>, Trouble> {
             let idle = peers.iter().position(|peer| peer.rails.lock().is_idle());
             evicted = idle.and_then(|at| peers.remove(at).ok());
             if evicted.is_none() {
-                return Err(Trouble::Failed("one more peer", ENOSPC));
+                return Err(Trouble::Failed(
+                    "remember one more peer: too many are connected",
+                    EBUSY,
+                ));
             }
         }
-        let failed = |error| Trouble::Failed("a device for the peer", error);
+        let failed = |error| Trouble::Failed("make a network device for the peer", error);
         let mut identity = Identity {
             ourselves: is_ourselves.then_some(ends),
             routers: KVec::new(),
@@ -185,7 +192,7 @@ impl Identity {
             }
             self.routers
                 .push(*router, GFP_KERNEL)
-                .map_err(|_| Trouble::Failed("memory", ENOMEM))?;
+                .map_err(|_| Trouble::Failed("remember the peer", ENOMEM))?;
         }
         Ok(())
     }
@@ -236,6 +243,7 @@ impl Peer {
         let rails = Rails {
             ethernet: None,
             slots: [const { None }; MAX_RAILS],
+            ended: [None; MAX_RAILS],
             instance: None,
         };
         let peer = Arc::pin_init(
@@ -290,14 +298,20 @@ impl Peer {
     pub fn bring_up(&self, cable: &Arc<Cable>, life: &Life) -> Result<(), Trouble> {
         let mut rails = self.rails.lock();
         if rails.ethernet.is_none() {
-            return Err(Trouble::Failed("a device for the peer", ENODEV));
+            return Err(Trouble::Failed(
+                "use the peer: its host router goes",
+                ENODEV,
+            ));
         }
         self.meet(&mut rails, life.theirs.instance);
         let id = life.agreement.rail;
         if rails.slots[id.index()].is_some() {
             return Err(if id != life.mine.rail {
                 // The peer's other cable by that number is no more, and soon we shall see that, too.
-                Trouble::Failed("to take over the number of a rail", EBUSY)
+                Trouble::Failed(
+                    "use the number that the peer wants: another cable still has it",
+                    EBUSY,
+                )
             } else {
                 rails.free()
             });
@@ -314,7 +328,10 @@ impl Peer {
         };
         if let Err(error) = self.wire.rail_up(id, &up, &rail.rings) {
             rail.undo();
-            return Err(Trouble::Failed("a rail", error));
+            return Err(Trouble::Failed(
+                "begin a rail: earlier ones still end",
+                error,
+            ));
         }
         let speed = rail.speed;
         rails.slots[id.index()] = Some(rail);
@@ -351,12 +368,12 @@ impl Peer {
         let has_e2e = life.agreement.capabilities.contains(Capabilities::E2E);
         let rx_hop = end
             .take_rx_hop(life.theirs.hop)
-            .map_err(|error| Trouble::Failed("to get the HopID that the peer asks for", error))?;
+            .map_err(|error| Trouble::Failed("get the HopID that the peer asks for", error))?;
         // SAFETY: The cable is there, and the rail ends before it does.
         let rings = unsafe { Rings::alloc(end.nhi(), has_e2e, &self.wire) };
         let rings = rings.map_err(|error| {
             end.release_rx_hop(rx_hop);
-            Trouble::Failed("to get rings", error)
+            Trouble::Failed("get rings", error)
         })?;
         let paths = Paths {
             tx_hop: cable.tx_hop(),
@@ -368,7 +385,7 @@ impl Peer {
         if let Err(error) = end.enable_paths(&paths) {
             rings.stop();
             end.release_rx_hop(rx_hop);
-            return Err(Trouble::Failed("to set up paths", error));
+            return Err(Trouble::Failed("set up paths", error));
         }
         Ok(Rail {
             cable: cable.clone(),
@@ -391,27 +408,32 @@ impl Peer {
         }
         let Some(rail) = slot.take() else { return };
         rails.update();
-        self.end_rail(&rails, id, rail);
+        self.end_rail(&mut rails, id, rail);
     }
 
-    fn end_rail(&self, rails: &Rails, id: RailId, rail: Rail) {
+    fn end_rail(&self, rails: &mut Rails, id: RailId, rail: Rail) {
         if rail.why.is_none() && rail.cable.says_goodbye() {
             self.wire.close_rail(id, Reason::Shutdown);
             fsleep(Delta::from_millis(GOODBYE_MS));
         }
-        self.wire.rail_down(id, Down::Local);
+        self.wire.rail_down(id, rail.why.unwrap_or(Down::Local));
+        let (why, advice) = rail.reason();
+        rails.ended[id.index()] = Some(why);
         if compat::may_log() {
             let (name, cable) = (rails.name(), rail.cable.xdomain.name());
-            let (id, why) = (id.get(), rail.reason());
-            pr_info!("{name}: rail {id} is down, cable {cable}: {why}\n");
+            let id = id.get();
+            pr_info!("{name}: rail {id} is down, cable {cable}: {why}{advice}\n");
         }
         rail.undo();
     }
 
     fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut views;
         {
             let identity = self.identity.lock();
             let rails = self.rails.lock();
+            // No rail comes or goes now, so that state and reason belong together.
+            views = self.wire.rails().map_err(|_| fmt::Error)?;
             let (name, speed) = (rails.name(), rails.speed());
             f.write_fmt(fmt!("{name}: {speed} Gb/s\n"))?;
             for router in &identity.routers {
@@ -423,14 +445,35 @@ impl Peer {
                     rail.show(f)?;
                 }
             }
+            for view in &mut views {
+                view.ended = rails.ended[view.id.index()];
+            }
         }
+        core::fmt::Display::fmt(&Table(&views), f)?;
+
         let mut shown = Ok(());
-        self.wire.counters.each(|name, value| {
-            if shown.is_ok() {
-                shown = writeln!(f, "  {name} {value}");
+        f.write_str("  all rails\n")?;
+        let mut names = wire::COUNTER_NAMES.iter();
+        self.wire.each_counter(|value| {
+            let name = names.next().copied().unwrap_or_default();
+            shown = shown.and_then(|()| show_counter(f, name, value));
+        });
+        shown?;
+
+        let mut names = Counter::ALL.iter();
+        let mut shown = f.write_str("  RDMA, of rdma statistic\n");
+        let has_device = self.wire.each_rdma_counter(|value| {
+            if let Some((counter, name)) = names.next() {
+                if counter.is_trouble() {
+                    shown = shown.and_then(|()| show_counter(f, name, value));
+                }
             }
         });
-        shown
+        shown?;
+        if !has_device {
+            f.write_str("    there is no RDMA device\n")?;
+        }
+        Ok(())
     }
 
     /// The wire says that rails died.
@@ -453,7 +496,7 @@ impl Peer {
             for id in RailId::all() {
                 if let Some(rail) = rails.slots[id.index()].take() {
                     rail.cable.died(&rail.life);
-                    self.end_rail(&rails, id, rail);
+                    self.end_rail(&mut rails, id, rail);
                 }
             }
             rails.update();
@@ -473,8 +516,10 @@ impl Rail {
     fn undo(self) {
         let end = &self.cable.xdomain;
         if end.disable_paths(&self.paths).is_err() {
-            let name = end.name();
-            pr_warn!("{name}: the core could not take the paths down\n");
+            if compat::may_log() {
+                let name = end.name();
+                pr_warn!("{name}: the thunderbolt driver could not take the paths down; if the cable stays unused, plug it in again\n");
+            }
         }
         self.rings.stop();
         end.release_rx_hop(self.paths.rx_hop);
@@ -505,18 +550,35 @@ impl Rail {
         )
     }
 
-    fn reason(&self) -> &'static str {
+    /// Why it is down, and what an owner can do about it.
+    fn reason(&self) -> (&'static str, &'static str) {
+        // However it showed.
+        if self.cable.xdomain.is_unplugged() {
+            return ("unplugged", "");
+        }
         match self.why {
-            Some(Down::Stalled | Down::Silent) => "frames do not arrive",
-            Some(Down::Peer) => "the peer does not use it any more",
-            Some(Down::Closed(Reason::Suspend)) => "the peer sleeps",
-            Some(Down::Closed(_)) => "the peer closed it",
-            Some(Down::Violation) => "the peer broke the rules",
-            Some(Down::Local) | None if self.cable.xdomain.is_unplugged() => "unplugged",
-            Some(Down::Local) | None if self.cable.says_goodbye() => "closed",
-            Some(Down::Local) | None => "the peer begins anew",
+            Some(Down::Stalled | Down::Silent) => (
+                "frames do not arrive",
+                "; trying again; if it happens often, try another cable or port",
+            ),
+            Some(Down::Peer) => (
+                "the peer does not use it any more",
+                "; trying again; it is pulled there, or the peer's log says why",
+            ),
+            Some(Down::Closed(Reason::Suspend)) => ("the peer sleeps", ""),
+            Some(Down::Closed(_)) => ("the peer closed it", ""),
+            Some(Down::Violation) => (
+                "the peer broke the rules",
+                "; trying again; use the same version of usb4_rxe at both ends",
+            ),
+            Some(Down::Local) | None if self.cable.says_goodbye() => ("closed", ""),
+            Some(Down::Local) | None => ("the peer begins anew", ""),
         }
     }
+}
+
+fn show_counter(f: &mut fmt::Formatter<'_>, name: &str, value: u64) -> fmt::Result {
+    f.write_fmt(core::format_args!("    {name:<24}{value:>14}\n"))
 }
 
 /// Which rails died by themselves: noted with locks held, told later.

@@ -432,7 +432,7 @@ fn unmask(ring: &Ring, ear: &Ear) {
 ///
 /// # Safety
 ///
-/// `ear` is what [`Rings::alloc`] gave the ring.
+/// As the core calls it, with what `alloc` handed over.
 unsafe extern "C" fn start_poll(ear: *mut c_void) {
     // SAFETY: What `alloc` handed over, kept until the ring is freed.
     let ear = unsafe { &*ear.cast_const().cast::<Ear>() };

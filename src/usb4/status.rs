@@ -7,11 +7,12 @@
 //!     host router 3d4b8a00-...
 //!     rail 0: cable 0-1, 40 Gb/s, life 1, e2e, HopIDs out 8 in 8, rings out 1 in 1, peer's ring 511
 //!     rail 1: cable 1-1, ...
-//!     tx_frames 1234
-//!     ...
+//!     sending, receiving, lives     a table of the rails: see `rail::tally`
+//!     all rails                     counters of the wire, in `ethtool -S` with `wire_` in front
+//!     RDMA, of rdma statistic       those that should be rare
 //! ```
 //!
-//! It is text for people, and may change.
+//! It is text for people, and may change. `docs/status.md` says how to read it.
 
 use kernel::debugfs::{Dir, File};
 use kernel::fmt;

@@ -21,7 +21,7 @@ use crate::rxe::cqe::Cqe;
 use crate::rxe::env::{
     AtomicOp, Busy, Completions, CqOverrun, Fault, Link, Memory, Notices, WorkQueues,
 };
-use crate::rxe::events::{AsyncEvent, Event};
+use crate::rxe::events::{AsyncEvent, Counter, Event};
 use crate::rxe::wire::{Feth, PacketRepr};
 use crate::rxe::wqe::{BadWr, BindMw, RecvWr, RegMr, SendWr, Sge};
 use crate::usb4::wire::Outgoing;
@@ -63,7 +63,7 @@ enum Out<'a> {
     Wire(Outgoing<'a>, bool),
     /// To a group: members are here and at the other end.
     Group(KBox<Packet>, PacketRepr),
-    /// To a host that no rail leads to: it is lost, as on any network.
+    /// To a host that no rail leads to: it is lost, as on any network. Counted as an error of sending.
     Nowhere,
 }
 
@@ -319,7 +319,11 @@ impl Link for Env<'_> {
                 self.send_to_group(&packet, &repr);
                 self.qp.device().loopback.send(packet);
             }
-            Some(Out::Nowhere) | None => {}
+            Some(Out::Nowhere) => {
+                let counters = &self.qp.device().counters;
+                counters.add(self.bh, Counter::SendErr, 1);
+            }
+            None => {}
         }
     }
 

@@ -77,7 +77,7 @@ impl<'a> Inbound<'a> {
             return Verdict::Damaged;
         }
         match delivery(&headers) {
-            Delivery::One(qpn) => self.hand_in(device, qpn, &headers, packet, &payload),
+            Delivery::One(qpn) => self.hand_to_one(device, qpn, &headers, packet, &payload),
             Delivery::Group(gid) => {
                 device.groups.for_each(self.bh, &gid, |qp| {
                     Qp::receive_one(qp, self.bh, &headers, &payload);
@@ -89,7 +89,7 @@ impl<'a> Inbound<'a> {
     }
 
     #[inline]
-    fn hand_in(
+    fn hand_to_one(
         &mut self,
         device: &'a Device,
         qpn: Qpn,

@@ -249,7 +249,7 @@ impl<T: Send + Sync> PinnedDrop for Table<T> {
         // SAFETY: The xarray is initialised and nobody else has it any more.
         unsafe {
             if !compat::xa_empty(self.entries.get()) {
-                pr_err!("objects left in a table\n");
+                pr_err!("objects outlived their device; their memory stays taken until the next boot; please report this\n");
             }
             compat::xa_destroy(self.entries.get());
         }

@@ -29,5 +29,6 @@ mod pair;
 #[path = "../simulation/rng.rs"]
 mod rng;
 mod skew;
+mod tallies;
 mod with_engine;
 mod world;

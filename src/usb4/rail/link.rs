@@ -195,8 +195,9 @@ where
         report
     }
 
-    /// Tells the sending half what the receiving half has room for and has missed.
-    fn learn(&mut self, now: Time) {
+    /// Tells the sending half what the receiving half has room for and has missed: the next frame says
+    /// so. [`flush`](Self::flush) does it too; before answers are written, it makes them carry it.
+    pub fn learn(&mut self, now: Time) {
         let report = self.report();
         self.tx.with(|tx| tx.learn(now, &report));
         self.rx.told(report.losses.serial);

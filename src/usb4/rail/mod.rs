@@ -35,6 +35,7 @@ pub mod login;
 pub mod port;
 pub mod rx;
 pub mod seq;
+pub mod tally;
 pub mod tx;
 
 /// The most rails of a link.

@@ -50,7 +50,9 @@ use super::rail::frame::close::Reason;
 use super::rail::id::RailId;
 use super::rail::link::Halves;
 use super::rail::port::Down;
+use super::rail::tally::RailView;
 use super::rail::tx::RailUp;
+use super::rail::MAX_RAILS;
 use super::ring::Rings;
 use crate::verbs::device::Device;
 use crate::verbs::lock::{new_bh_lock, Bh, BhLock};
@@ -104,17 +106,17 @@ macro_rules! counters {
         }
 
         impl Counters {
-            /// Each with its name.
-            pub fn each(&self, mut show: impl FnMut(&str, u64)) {
-                $(show(stringify!($name), self.$name.get());)*
+            fn each(&self, mut show: impl FnMut(u64)) {
+                $(show(self.$name.get());)*
             }
         }
+
+        /// What [`Wire::each_counter`] counts, in its order.
+        pub const COUNTER_NAMES: &[&str] = &["tx_frames", $(stringify!($name),)*];
     };
 }
 
 counters! {
-    /// Frames put into transmit rings.
-    tx_frames,
     /// Frames of receive rings.
     rx_frames,
     /// RDMA packets sent.
@@ -193,6 +195,51 @@ impl Wire {
             }),
             GFP_KERNEL,
         )
+    }
+
+    /// What happened since it was made: values in the order of [`COUNTER_NAMES`].
+    pub fn each_counter(&self, mut show: impl FnMut(u64)) {
+        let bh = Bh::disable();
+        let posted = self.tx.lock(&bh).out.posted;
+        drop(bh);
+        show(posted);
+        self.counters.each(show);
+    }
+
+    /// How the rails are, those that ever were up. Why lives ended is not known here.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub fn rails(&self) -> Result<KVec<RailView<'static>>> {
+        let mut views = KVec::with_capacity(MAX_RAILS, GFP_KERNEL)?;
+        for id in RailId::all() {
+            let bh = Bh::disable();
+            let rx = self.rx.lock(&bh);
+            let tx = self.tx.lock(&bh).sender.view(id);
+            let Some(rx) = rx.receiver.view(id) else {
+                continue;
+            };
+            if tx.tally.lives != 0 {
+                let ended = None;
+                // There is room.
+                let _ = views.push_within_capacity(RailView { id, tx, rx, ended });
+            }
+        }
+        Ok(views)
+    }
+
+    /// What the counters of the RDMA device come to, in the order of
+    /// [`Counter::ALL`](crate::rxe::events::Counter::ALL), if there is one.
+    pub fn each_rdma_counter(&self, show: impl FnMut(u64)) -> bool {
+        let bh = Bh::disable();
+        let device = self.rx.lock(&bh).device.clone();
+        drop(bh);
+        let is_there = device.is_some();
+        if let Some(device) = device {
+            device.counters.sums().for_each(show);
+        }
+        is_there
     }
 
     /// What frames are sent from.

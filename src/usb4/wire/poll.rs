@@ -48,8 +48,8 @@ const SPELL: Nanos = Nanos::from_millis(1);
 const CLOSE: Nanos = Nanos::from_micros(50);
 /// A gap that is longer says no more than one of this length.
 const FAR: Nanos = Nanos::from_micros(400);
-/// How soon to look for lost interrupts, and how seldom when there are none.
-const WATCH_FIRST: Nanos = Nanos::from_millis(1);
+/// How soon to look for lost interrupts, and how seldom when nothing comes.
+const WATCH_FIRST: Nanos = Nanos::from_millis(4);
 const WATCH_LAST: Nanos = Nanos::from_millis(64);
 /// Queue pairs remembered that lost a packet; with more, all are told.
 const LOSERS: usize = 16;
@@ -63,9 +63,11 @@ pub struct Pace {
     gap: Nanos,
     /// Until the next look for lost interrupts.
     watch: Nanos,
-    /// When something is due, as the last pass saw it. While one pass follows the other no timer is
-    /// set, and nobody else says so.
+    /// When something is due, as the last pass saw it: while one pass follows the other the timer is
+    /// not set for it.
     due_at: Time,
+    /// Frames came since the timer fired last.
+    moved: bool,
 }
 
 impl Pace {
@@ -74,7 +76,18 @@ impl Pace {
         let gap = now.since(self.last).min(FAR);
         self.gap = Nanos((self.gap.0.saturating_mul(7).saturating_add(gap.0)) / 8);
         self.last = now;
-        self.watch = WATCH_FIRST;
+        self.moved = true;
+    }
+
+    /// How long until the next look for lost interrupts. `fired`: this is one.
+    fn watch(&mut self, fired: bool) -> Nanos {
+        if self.moved {
+            self.watch = WATCH_FIRST;
+            self.moved = !fired;
+        } else if fired {
+            self.watch = self.watch.saturating_mul(2).clamp(WATCH_FIRST, WATCH_LAST);
+        }
+        self.watch
     }
 
     /// How long after the last one to look for the next.
@@ -117,13 +130,13 @@ impl Wire {
         self.counters.polls.add(1);
 
         let mut came = self.take_in(bh, rx, now, PASS);
-        let (due, sent) = {
+        let (fired, due, sent) = {
             let mut tx = self.tx.lock(bh);
             let (fired, sent) = (tx.timer_at <= now, tx.reap(now));
             if fired && sent == 0 {
                 tx.be_patient();
             }
-            (fired || rx.pace.due_at <= now, sent)
+            (fired, fired || rx.pace.due_at <= now, sent)
         };
         let next = self.go_on(bh, rx, now, due);
         rx.pace.due_at = next;
@@ -144,7 +157,7 @@ impl Wire {
             more = true;
         }
         if !more {
-            self.set_timer(bh, &mut rx.pace, now, next);
+            self.set_timer(bh, &mut rx.pace, now, fired);
         }
         let device = rx.device.clone();
         drop(guard);
@@ -182,6 +195,7 @@ impl Wire {
                     turn = turn.wrapping_add(1);
                     let Some(tag) = arrived.tag else {
                         self.counters.rx_damaged.add(1);
+                        halves.rx.damaged(rail);
                         rings.repost(arrived.slot);
                         continue;
                     };
@@ -195,6 +209,10 @@ impl Wire {
             if timer::now().since(now) >= SPELL {
                 left = came;
             }
+        }
+        if came != 0 {
+            // Answers tell what came, and save the peer the question.
+            halves.learn(now);
         }
         port.finish(&rx.watcher);
         self.counters.rx_frames.add(came.into());
@@ -210,7 +228,6 @@ impl Wire {
         if !due {
             return halves.flush(now);
         }
-        self.tx.lock(bh).timer_at = Time::NEVER;
         let mut port = Port::new(self, bh, &mut rx.frames, &rx.device, &rx.netdev);
         halves.tick(now, &mut port);
         port.finish(&rx.watcher);
@@ -229,19 +246,21 @@ impl Wire {
         some
     }
 
-    /// Sets the timer for what is due next, and for lost interrupts.
-    fn set_timer(&self, bh: &Bh, pace: &mut Pace, now: Time, next: Time) {
-        let mut at = next;
+    /// Sets the timer for what is due next, and for lost interrupts. `fired`: it is not set. Until then
+    /// nobody else sets it either, for its time is over already.
+    fn set_timer(&self, bh: &Bh, pace: &mut Pace, now: Time, fired: bool) {
+        let mut tx = self.tx.lock(bh);
+        let mut at = tx.sender.next_timeout();
         if self.is_up() {
-            let watch = pace.watch.max(WATCH_FIRST);
-            at = at.earlier_of(now.after(watch));
-            pace.watch = watch.saturating_mul(2).min(WATCH_LAST);
+            at = at.earlier_of(now.after(pace.watch(fired)));
         }
         if self.wanted.load(ordering::Relaxed) {
-            let patience = self.tx.lock(bh).patience;
-            at = at.earlier_of(now.after(patience));
+            at = at.earlier_of(now.after(tx.patience));
         }
-        self.set_timer_at(&mut self.tx.lock(bh), at);
+        if fired {
+            tx.timer_at = Time::NEVER;
+        }
+        self.set_timer_at(&mut tx, at);
     }
 
     /// Sends what was committed, where a rail has little to do. No lock is held.

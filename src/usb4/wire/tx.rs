@@ -34,6 +34,10 @@ use super::Wire;
 /// for some milliseconds (in a virtual machine for many), and a rail that is given up too early costs
 /// a login. A cable that is pulled is known from the host router anyway.
 const TIMES: Times = Times {
+    // Longer than a message and its answer take where guests are emulated, too: what the peer sends
+    // anyway then says that all arrived.
+    probe: Nanos::from_millis(2),
+    status: Nanos::from_millis(1),
     stall: Nanos::from_millis(10),
     again: Nanos::from_millis(5),
     dead: Nanos::from_millis(2_000),

@@ -33,3 +33,43 @@ usb4_peers() {
 	mountpoint -q /sys/kernel/debug || mount -t debugfs debugfs /sys/kernel/debug
 	cat /sys/kernel/debug/usb4_rxe/peers
 }
+
+# usb4_rail SECTION COLUMN [RAIL]: a figure of the table in it, as "sending posted" or "lives given_up".
+usb4_rail() {
+	usb4_peers | awk -v section="$1" -v column="$2" -v rail="${3-0}" '
+		/^  [a-z]/ { here = $1 == section; gsub("in flight", "in_flight"); gsub("given up", "given_up"); gsub("by peer", "by_peer")
+			at = 0; for (i = 2; i <= NF; i++) if ($i == column) at = i + 1 }
+		here && $1 == "rail" && $2 == rail && at { print $at }'
+}
+
+# usb4_counter NAME: a counter below the table.
+usb4_counter() { usb4_peers | awk -v name="$1" '$1 == name && NF == 2 { print $2 }'; }
+
+# usb4_is_quiet: all that was sent has left the rings, and the rings count what the rails count.
+usb4_is_quiet() {
+	usb4_peers | awk '
+		/^  [a-z]/ { sending = $1 == "sending" }
+		sending && $1 == "rail" { posted += $3; busy += $5 || $8 >= 64 }
+		$1 == "tx_frames" { frames = $2 }
+		END { exit !(frames > 0 && frames == posted && !busy) }'
+}
+
+# figure NAME VALUE: writes down a figure of ours; after a barrier, theirs NAME is the peer's.
+figure() { echo "$2" >"/lab/$1.$LAB_HOST"; }
+theirs() { cat "/lab/$1.$((3 - LAB_HOST))"; }
+
+# usb4_agree NAME [RAIL]: both ends agree on how many frames there were, in the first life of the rail. Some may be sent meanwhile, so the
+# peer's count lies between two of ours.
+usb4_agree() {
+	local name=$1 rail=${2-0} before after
+	lab wait 20 bash -c usb4_is_quiet || fail "$name: not quiet: $(usb4_peers)"
+	before=$(usb4_rail sending posted "$rail")
+	barrier "$name before"
+	figure came $(($(usb4_rail receiving frames "$rail") + $(usb4_rail receiving missing "$rail")))
+	barrier "$name came"
+	after=$(usb4_rail sending posted "$rail")
+	[ "$before" -le "$(theirs came)" ] && [ "$(theirs came)" -le "$after" ] ||
+		fail "$name: $before to $after frames sent, $(theirs came) came or are missed: $(usb4_peers)"
+	barrier "$name after"
+}
+export -f usb4_peers usb4_rail usb4_counter usb4_is_quiet

@@ -108,6 +108,13 @@ for name in $(rdma -j statistic show link $dev/1 | jq -r '.[0] | keys[] | select
 done
 [ "$(ethtool -S $net | grep -c rdma_)" = 17 ] || fail "$(ethtool -S $net)"
 
+# The interface leads nowhere, so what is for another host is lost, and that is counted.
+[ "$(counter send_err)" = 0 ] || fail "send_err: $(rdma statistic show link $dev/1)"
+modprobe rdma_ucm || fail "modprobe rdma_ucm"
+ip neighbour add 10.1.2.99 lladdr 02:00:00:00:00:63 dev $net || fail "ip neighbour"
+timeout 3 rping -c -a 10.1.2.99 -C 1 >/dev/null 2>&1
+[ "$(counter send_err)" -ge 1 ] || fail "send_err after a packet to nobody: $(rdma statistic show link $dev/1)"
+
 echo "== its name and description"
 rdma dev set $dev name renamed || fail "rename"
 echo "the first" >/sys/class/infiniband/renamed/node_desc || fail "description"

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
-# Plugged in, and there is a device: names, parents, speed, addresses, GIDs; nobody deletes the interface, and the RDMA device is the
-# administrator's to delete and to make.
+# Plugged in, and there is a device: names, parents, speed, addresses, GIDs; what it counts, both ends agree on; nobody deletes the interface,
+# and the RDMA device is the administrator's to delete and to make.
 # lab: --timeout 240
 . /checkout/tests/lab/guest/usb4.sh
 
@@ -44,6 +44,64 @@ echo "== IP goes through"
 answers $peer
 answers $peer -s 8000 -M do
 
+# pingpong NAME OPTIONS...
+pingpong() {
+	local name=$1 gid
+	shift
+	gid=$(grep -l "ffff:0a00:000$LAB_HOST" $class/ports/1/gids/* | head -n 1)
+	set -- -d $usb4_dev -g "${gid##*/}" "$@"
+	if [ "$LAB_HOST" = 2 ]; then
+		timeout 60 ibv_rc_pingpong "$@" >/dev/null &
+		lab wait 10 sh -c "ss -Hltn 'sport = 18515' | grep -q ." || fail "ibv_rc_pingpong does not listen"
+		barrier "$name listens"
+		wait $! || fail "$name: server"
+	else
+		barrier "$name listens"
+		timeout 60 ibv_rc_pingpong "$@" 10.0.0.2 >/dev/null || fail "$name: client"
+	fi
+}
+rdma_counter() { rdma -j statistic show link $usb4_dev/1 | jq ".[0].$1"; }
+wire_counter() { ethtool -S $usb4_net | sed -n "s/^ *wire_$1: //p"; }
+
+echo "== what it counts: a cable in order has no gaps"
+pingpong plain -n 200
+usb4_agree plain
+usb4_peers
+for column in gaps missing damaged refused; do
+	[ "$(usb4_rail receiving $column)" = 0 ] || fail "$column: $(usb4_peers)"
+done
+[ "$(usb4_rail sending posted)" -ge 200 ] || fail "posted: $(usb4_peers)"
+[ "$(usb4_rail lives begun) $(usb4_rail lives state) $(usb4_rail lives given_up)" = "1 up 0" ] || fail "lives: $(usb4_peers)"
+[ "$(rdma_counter rcvd_seq_err) $(rdma_counter out_of_seq_request) $(rdma_counter send_err)" = "0 0 0" ] || fail "$(rdma statistic)"
+[ "$(rdma_counter rdma_sends)" -ge 200 ] && [ "$(rdma_counter rdma_recvs)" -ge 200 ] || fail "$(rdma statistic)"
+[ "$(wire_counter tx_rdma)" = "$(rdma_counter sent_pkts)" ] || fail "$(wire_counter tx_rdma) packets on the wire: $(rdma statistic)"
+posted=$(usb4_rail sending posted)
+[ "$(wire_counter tx_frames)" -ge "$posted" ] || fail "$posted frames: $(ethtool -S $usb4_net)"
+figure sent "$(rdma_counter sent_pkts)"
+barrier sent
+[ "$(rdma_counter rcvd_pkts)" = "$(theirs sent)" ] || fail "the peer sent $(theirs sent) packets: $(rdma statistic)"
+barrier counted
+
+echo "== what it counts: a cable that damages frames"
+[ "$LAB_HOST" != 1 ] || lab fabric fault 0 corrupt=1%
+barrier corrupt
+pingpong corrupt -n 100 -s 65536
+barrier ponged
+[ "$LAB_HOST" != 1 ] || lab fabric fault 0 corrupt=0
+barrier clean
+answers $peer
+usb4_agree corrupt
+usb4_peers
+[ "$(usb4_rail receiving gaps)" -gt 0 ] && [ "$(usb4_rail receiving missing)" -ge "$(usb4_rail receiving gaps)" ] || fail "no gaps: $(usb4_peers)"
+[ "$(rdma_counter completer_retry_err)" -gt 0 ] || fail "nothing was repeated: $(rdma statistic)"
+figure damaged "$(usb4_rail receiving damaged)"
+barrier damaged
+if [ "$LAB_HOST" = 1 ]; then
+	corrupted=$(lab fabric stats | jq '.cables[0] | .forward.corrupted + .back.corrupted')
+	[ "$corrupted" = $(($(usb4_rail receiving damaged) + $(theirs damaged))) ] || fail "$corrupted frames were damaged: $(theirs damaged) there, here $(usb4_peers)"
+fi
+barrier agreed
+
 echo "== nobody deletes the interface"
 ! ip link delete $usb4_net 2>/dev/null || fail "it was deleted"
 ip netns add elsewhere
@@ -70,6 +128,10 @@ barrier stalled
 lab wait 30 bash -c usb4_has_carrier || fail "no carrier after a stall"
 answers $peer
 [ -z "$(rdma link)" ] || fail "it came back: $(rdma link)"
+figure given_up "$(usb4_rail lives given_up)"
+barrier counted-lives
+[ "$(usb4_rail lives begun)" -ge 2 ] || fail "lives: $(usb4_peers)"
+[ $(($(usb4_rail lives given_up) + $(theirs given_up))) -ge 1 ] || fail "nobody gave the rail up: $(usb4_peers)"
 
 echo "== made by hand"
 rdma link add mine type usb4_rxe netdev $usb4_net || fail "rdma link add"
@@ -83,6 +145,7 @@ if [ "$LAB_HOST" = 1 ]; then
 	lab fabric unplug 0
 fi
 lab wait 20 bash -c usb4_has_none || fail "carrier without a cable"
+usb4_peers | grep -q '^    rail 0 *down .*  unplugged$' || fail "$(usb4_peers)"
 barrier pulled
 [ "$LAB_HOST" != 1 ] || lab fabric plug 0
 lab wait 60 bash -c usb4_has_carrier || fail "no carrier after plugging in"

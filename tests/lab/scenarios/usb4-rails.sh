@@ -11,9 +11,20 @@ wait_rails() { lab wait 60 bash -c "usb4_rails $1" || fail "$2: $(usb4_peers)"; 
 usb4_up
 wait_rails 2 "both cables"
 [ "$(cd /sys/class/net && echo usb4eth*)" = $usb4_net ] || fail "interfaces: $(ls /sys/class/net)"
-usb4_peers
 barrier up
 answers "$peer"
+
+echo "== both ends agree on what each of them carried"
+ping -q -c 300 -i 0.002 -l 30 -s 8000 "$peer" >/dev/null || fail "ping"
+barrier pinged
+for rail in 0 1; do
+	usb4_agree "rail $rail" $rail
+	[ "$(usb4_rail receiving gaps $rail) $(usb4_rail lives begun $rail)" = "0 1" ] || fail "rail $rail: $(usb4_peers)"
+done
+# Three frames for a packet and for its answer.
+[ $(($(usb4_rail sending posted 0) + $(usb4_rail sending posted 1))) -ge 1800 ] || fail "posted: $(usb4_peers)"
+usb4_peers
+barrier agreed
 
 for cable in 0 1 0 1; do
 	barrier "pull $cable"
@@ -22,6 +33,8 @@ for cable in 0 1 0 1; do
 	[ "$LAB_HOST" != 1 ] || lab fabric unplug "$cable"
 	wait_rails 1 "without cable $cable"
 	usb4_has_carrier || fail "no carrier, though one cable is in"
+	# The first end to see it tells the other one, on the other cable.
+	[ "$(usb4_peers | grep -Ec '^    rail [01] *down .*  (unplugged|the peer does not use it any more|frames do not arrive)$')" = 1 ] || fail "which cable is out? $(usb4_peers)"
 	answers "$peer"
 	barrier "plug $cable"
 	[ "$LAB_HOST" != 1 ] || lab fabric plug "$cable"
@@ -66,4 +79,8 @@ kill $pinger
 [ "$LAB_HOST" != 1 ] || lab fabric fault 1 stall=off
 wait_rails 2 "with cable 1 in order again"
 answers "$peer"
+figure given_up $(($(usb4_rail lives given_up 0) + $(usb4_rail lives given_up 1)))
+usb4_peers
+barrier counted
+[ $(($(<"/lab/given_up.1") + $(<"/lab/given_up.2"))) -ge 1 ] || fail "nobody gave a rail up: $(usb4_peers)"
 barrier end

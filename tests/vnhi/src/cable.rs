@@ -28,8 +28,11 @@ use crate::topology::{self, PortId};
 pub const TRAINING: Duration = Duration::from_millis(50);
 /// Most bytes that a delayed direction holds; beyond, senders wait.
 const MAX_BYTES: usize = 16 << 20;
-/// How far a rate limit looks back, so that a timer that fires late costs no bandwidth.
+/// How far a rate limit looks back, so that a sender that is a little late loses no bandwidth.
 const LATENESS: Duration = Duration::from_micros(500);
+/// How late our own timer may be without a loss of bandwidth to a sender that waits: where two guests keep
+/// two CPUs busy it is late by milliseconds.
+const TIMER_LATENESS: Duration = Duration::from_millis(20);
 /// A frame that waits costs memory besides its payload.
 const FRAME_OVERHEAD: usize = 64;
 /// HopIDs have eleven bits.
@@ -94,6 +97,8 @@ pub struct Pipe {
     busy_until: Time,
     /// A sender was sent away because of the rate limit, and may come back then.
     wake: Option<Time>,
+    /// By how much the timer was late that let it come back.
+    late: Duration,
     held: bool,
 }
 
@@ -107,6 +112,7 @@ impl Pipe {
             by_hop: vec![0; HOPS],
             busy_until: Time::ZERO,
             wake: None,
+            late: Duration::ZERO,
             held: false,
         }
     }
@@ -117,6 +123,7 @@ impl Pipe {
             Gate::Closed
         } else if self.faults.cap.is_some() && self.busy_until > now {
             self.wake = Some(self.busy_until);
+            self.late = Duration::ZERO;
             Gate::ClosedUntil(self.busy_until)
         } else {
             Gate::Open
@@ -139,7 +146,8 @@ impl Pipe {
     pub fn enter(&mut self, now: Time, length: usize) {
         self.count(length);
         if let Some(cap) = self.faults.cap {
-            let earliest = Time::ZERO + (now - (Time::ZERO + LATENESS));
+            let back = LATENESS.max(self.late);
+            let earliest = Time::ZERO + (now - (Time::ZERO + back));
             let bits = u128::try_from(length).unwrap_or(0) * 8;
             let nanos = bits * 1_000_000_000 / u128::from(cap.max(1));
             let time = Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
@@ -212,6 +220,7 @@ impl Pipe {
         self.by_hop.fill(0);
         self.busy_until = Time::ZERO;
         self.wake = None;
+        self.late = Duration::ZERO;
         self.queue.drain(..)
     }
 
@@ -368,8 +377,8 @@ impl Cable {
     /// Forgets who was sent away by a rate limit; who still waits will ask again.
     pub fn wake(&mut self, now: Time) {
         for pipe in &mut self.pipes {
-            if pipe.wake.is_some_and(|wake| wake <= now) {
-                pipe.wake = None;
+            if let Some(wake) = pipe.wake.take_if(|wake| *wake <= now) {
+                pipe.late = (now - wake).min(TIMER_LATENESS);
             }
         }
     }
@@ -457,6 +466,38 @@ mod tests {
         let taken = now - at(1_000_000);
         assert!((49_000..=51_000).contains(&taken.as_micros()), "{taken:?}");
         assert!(pipe.counters.held >= 49);
+    }
+
+    #[test]
+    fn a_late_timer_costs_a_waiting_sender_nothing_and_gives_an_idle_one_nothing() {
+        let mut cable = cable();
+        cable.pipe_mut(Direction::AToB).faults.change(&FaultChange {
+            cap: Some(8_000_000),
+            ..FaultChange::default()
+        });
+        // A byte takes a microsecond. The timer is five milliseconds late, each time.
+        let mut now = at(1_000_000);
+        let mut sent = 0;
+        while now < at(1_000_000_000) {
+            cable.wake(now);
+            let pipe = cable.pipe_mut(Direction::AToB);
+            while pipe.gate(now) == Gate::Open {
+                pipe.enter(now, 1000);
+                sent += 1;
+            }
+            now = now + Duration::from_micros(5_000);
+        }
+        assert!((990..=1010).contains(&sent), "{sent}");
+        // A second of nothing.
+        now = now + Duration::from_secs(1);
+        let mut burst = 0;
+        cable.wake(now);
+        let pipe = cable.pipe_mut(Direction::AToB);
+        while pipe.gate(now) == Gate::Open {
+            pipe.enter(now, 1000);
+            burst += 1;
+        }
+        assert!(burst <= 21, "{burst}");
     }
 
     #[test]

@@ -29,6 +29,7 @@ use super::frame::{header, record, Credit, FrameError, Header, Kind, RailStatus,
 use super::id::RailId;
 use super::port::{Ingress, Refused};
 use super::seq::Seq;
+use super::tally::RxView;
 use super::{FRAME_SIZE, MAX_RAILS};
 
 /// What a frame said to the sending half.
@@ -106,7 +107,8 @@ impl<F: Copy, Q: DerefMut<Target = [Slot<F>]>> Receiver<F, Q> {
     }
 
     /// Takes a frame off a rail. The caller has checked that the ring saw no CRC error or overrun:
-    /// such a frame is as good as lost and is not shown here.
+    /// such a frame is as good as lost and is not shown here, see
+    /// [`damaged`](Self::damaged).
     #[inline]
     pub fn receive<I: Ingress<Frame = F>>(
         &mut self,
@@ -124,6 +126,9 @@ impl<F: Copy, Q: DerefMut<Target = [Slot<F>]>> Receiver<F, Q> {
             Ok(true) => {}
             Ok(false) => ingress.release(frame),
             Err(why) => {
+                if let Some(rail) = self.rails.get_mut(id.index()) {
+                    rail.tally.refused = rail.tally.refused.wrapping_add(1);
+                }
                 heard.violation = matches!(why, Refused::NoCredit | Refused::Ahead);
                 ingress.refused(id, why);
                 ingress.release(frame);
@@ -134,6 +139,18 @@ impl<F: Copy, Q: DerefMut<Target = [Slot<F>]>> Receiver<F, Q> {
             self.run(ingress);
         }
         heard
+    }
+
+    /// A ring gave back a damaged frame. That is for counting: the next frame shows what is missing.
+    pub fn damaged(&mut self, id: RailId) {
+        if let Some(rail) = self.rails.get_mut(id.index()) {
+            rail.tally.damaged = rail.tally.damaged.wrapping_add(1);
+        }
+    }
+
+    /// How a rail is and what came on it, for people.
+    pub fn view(&self, id: RailId) -> Option<RxView> {
+        self.rails.get(id.index()).map(RxRail::view)
     }
 
     #[inline]

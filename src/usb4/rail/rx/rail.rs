@@ -24,6 +24,7 @@ use crate::usb4::rail::frame::tag::PLACES;
 use crate::usb4::rail::frame::Header;
 use crate::usb4::rail::port::{Ingress, Refused};
 use crate::usb4::rail::seq::Seq;
+use crate::usb4::rail::tally::{RxTally, RxView};
 
 /// The payload frames still to come after a head.
 #[derive(Clone, Copy, Debug, Default)]
@@ -42,6 +43,8 @@ pub(super) struct RxRail<Q> {
     pub floor: Seq,
     /// Frames missing in the ring.
     pub used: u32,
+    /// Over all lives.
+    pub tally: RxTally,
     ring: u32,
     expected: Seq,
     train: Train,
@@ -55,6 +58,7 @@ impl<F: Copy, Q: DerefMut<Target = [Slot<F>]>> RxRail<Q> {
             queue: Queue::new(slots),
             floor: Seq::ZERO,
             used: 0,
+            tally: RxTally::default(),
             ring: 0,
             expected: Seq::ZERO,
             train: Train::default(),
@@ -107,6 +111,15 @@ impl<F: Copy, Q: DerefMut<Target = [Slot<F>]>> RxRail<Q> {
         self.expected.plus(self.window())
     }
 
+    /// How it is, for people.
+    pub fn view(&self) -> RxView {
+        RxView {
+            held: self.used,
+            room: if self.up { self.window() } else { 0 },
+            tally: self.tally,
+        }
+    }
+
     /// Checks the place of a frame with a header and takes note of what is missing before it.
     #[inline]
     pub fn header(&mut self, header: &Header) -> Result<(), Refused> {
@@ -121,6 +134,8 @@ impl<F: Copy, Q: DerefMut<Target = [Slot<F>]>> RxRail<Q> {
         if needs > self.window() {
             return Err(Refused::NoCredit);
         }
+        self.tally.gap(ahead.unsigned_abs());
+        self.tally.frame();
         self.close_train();
         self.expected = header.rail_seq.plus(1);
         Ok(())
@@ -152,6 +167,8 @@ impl<F: Copy, Q: DerefMut<Target = [Slot<F>]>> RxRail<Q> {
         if skipped >= self.train.left {
             return Err(Refused::Orphan);
         }
+        self.tally.gap(skipped.into());
+        self.tally.frame();
         for _ in 0..skipped {
             self.push(Item::Hole);
         }

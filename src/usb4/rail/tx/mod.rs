@@ -42,6 +42,7 @@ use super::frame::{Class, Header, RailStatus, Tag};
 use super::id::RailId;
 use super::port::{Egress, Notices};
 use super::seq::Seq;
+use super::tally::TxView;
 use super::MAX_RAILS;
 use crate::rxe::time::Time;
 
@@ -166,8 +167,7 @@ impl<E: Egress, L: DerefMut<Target = [Entry]>> Sender<E, L> {
     /// The ring of a rail has sent `frames` frames; call [`flush`](Self::flush) after.
     pub fn completed(&mut self, now: Time, id: RailId, frames: u32) {
         let rail = &mut self.rails[id.index()];
-        rail.outstanding = rail.outstanding.saturating_sub(frames);
-        rail.watch.sent(now);
+        rail.completed(frames, now);
         if rail.outstanding == 0 && self.rails.iter().all(|rail| rail.outstanding == 0) {
             self.burst = 0;
         }
@@ -191,6 +191,11 @@ impl<E: Egress, L: DerefMut<Target = [Entry]>> Sender<E, L> {
     /// Frames in the ring of a rail.
     pub fn outstanding(&self, id: RailId) -> u32 {
         self.rails[id.index()].outstanding
+    }
+
+    /// How a rail is and what it did, for people.
+    pub fn view(&self, id: RailId) -> TxView {
+        self.rails[id.index()].view()
     }
 
     /// How many losses the receiving half has had, as far as is known here.

@@ -32,7 +32,7 @@ impl<E: Egress, L: DerefMut<Target = [Entry]>> Sender<E, L> {
                 continue;
             }
             if rail.credit() < frames.saturating_add(reserve) {
-                rail.starved = true;
+                rail.starve();
                 continue;
             }
             let load = rail.outstanding.saturating_add(frames);

@@ -6,6 +6,7 @@ use crate::rxe::time::Time;
 use crate::usb4::rail::config::{CONTROL_RESERVE, MAX_RING};
 use crate::usb4::rail::health::{Doubt, Watch};
 use crate::usb4::rail::seq::Seq;
+use crate::usb4::rail::tally::{State, TxTally, TxView};
 
 /// What a rail is told when it comes up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -46,6 +47,8 @@ pub(super) struct TxRail {
     /// The frame after the last one with packets. Control frames need not be seen: they only say
     /// what can be asked again.
     pub packets_end: Seq,
+    /// Over all lives.
+    pub tally: TxTally,
     ring: u32,
     peer_ring: u32,
     limit: Seq,
@@ -63,12 +66,24 @@ impl TxRail {
         watch: Watch::NEW,
         confirmed: Seq::ZERO,
         packets_end: Seq::ZERO,
+        tally: TxTally {
+            posted: 0,
+            completed: 0,
+            control: 0,
+            starved: 0,
+            lives: 0,
+            given_up: 0,
+            by_peer: 0,
+            violations: 0,
+        },
         ring: 0,
         peer_ring: 0,
         limit: Seq::ZERO,
     };
 
-    pub fn start(config: &RailUp, now: Time) -> Self {
+    /// Begins a new life. `tally` is what the rail did in earlier ones.
+    pub fn start(config: &RailUp, mut tally: TxTally, now: Time) -> Self {
+        tally.lives = tally.lives.wrapping_add(1);
         let peer_ring = config.peer_ring.min(MAX_RING);
         Self {
             up: true,
@@ -78,6 +93,7 @@ impl TxRail {
             peer_ring,
             limit: Seq::ZERO.plus(peer_ring),
             watch: Watch::started(now),
+            tally,
             ..Self::DOWN
         }
     }
@@ -99,6 +115,42 @@ impl TxRail {
     pub fn is_done_before(&self, other: &Self) -> bool {
         u64::from(self.outstanding) * u64::from(other.speed)
             < u64::from(other.outstanding) * u64::from(self.speed)
+    }
+
+    /// The ring has sent `frames` frames.
+    #[inline]
+    pub fn completed(&mut self, frames: u32, now: Time) {
+        self.outstanding = self.outstanding.saturating_sub(frames);
+        self.tally.completed = self.tally.completed.wrapping_add(frames.into());
+        self.watch.sent(now);
+    }
+
+    /// Packets cannot go for lack of credit.
+    pub fn starve(&mut self) {
+        if !self.starved {
+            self.tally.starved = self.tally.starved.wrapping_add(1);
+        }
+        self.starved = true;
+    }
+
+    /// How it is, for people.
+    pub fn view(&self) -> TxView {
+        let state = match (self.up, self.joined) {
+            (false, _) => State::Down,
+            (true, false) => State::Joining,
+            (true, true) if self.watch.is_suspect() => State::Suspect,
+            (true, true) => State::Up,
+        };
+        // What an ended life says of the peer is over.
+        let now = |count: u32| if self.up { count } else { 0 };
+        TxView {
+            state,
+            in_flight: self.outstanding,
+            room: now(self.ring.saturating_sub(self.outstanding)),
+            credit: now(self.credit()),
+            unseen: now(self.next.count_from(self.confirmed)),
+            tally: self.tally,
+        }
     }
 
     /// Whether `frames` frames fit into the ring and leave room for control.
@@ -153,7 +205,10 @@ impl TxRail {
             }
             self.watch.sent(now);
             self.packets_end = self.next;
+        } else {
+            self.tally.control = self.tally.control.wrapping_add(frames.into());
         }
+        self.tally.posted = self.tally.posted.wrapping_add(frames.into());
         self.outstanding = self.outstanding.saturating_add(frames);
         first
     }
@@ -196,7 +251,7 @@ mod tests {
             rx_ring: 1024,
             peer_ring: 1024,
         };
-        let mut rail = TxRail::start(&up, Time::ZERO);
+        let mut rail = TxRail::start(&up, TxTally::default(), Time::ZERO);
         rail.take(1, true, Time::ZERO);
         let mut seen = Seq::ZERO;
         for _ in 0..(1u32 << 31) / 1000 + 10 {

@@ -17,7 +17,8 @@ use crate::usb4::rail::rx::Heard;
 impl<E: Egress, L: DerefMut<Target = [Entry]>> Sender<E, L> {
     /// A rail begins a new life. It says so at once: a probe is its first frame.
     pub fn rail_up(&mut self, now: Time, id: RailId, config: &RailUp, egress: &mut E) {
-        self.rails[id.index()] = TxRail::start(config, now);
+        let rail = &mut self.rails[id.index()];
+        *rail = TxRail::start(config, rail.tally, now);
         self.rate();
         self.untold.rail_up(id, config.epoch, config.rx_ring);
         self.downs &= !(1 << id.get());
@@ -34,6 +35,7 @@ impl<E: Egress, L: DerefMut<Target = [Entry]>> Sender<E, L> {
             return;
         }
         rail.up = false;
+        rail.tally.ended(why);
         rail.outstanding = 0;
         rail.starved = false;
         let (epoch, confirmed) = (rail.epoch, rail.confirmed);
