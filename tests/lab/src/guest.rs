@@ -21,6 +21,7 @@ use anyhow::{Context, Result};
 use crate::accel::Accelerator;
 use crate::cache::{Cache, Kernel};
 use crate::cli::Lan;
+use crate::cpus;
 
 /// Longest line of a guest; what is longer comes as several.
 const LONGEST_LINE: u64 = 16 * 1024;
@@ -114,10 +115,13 @@ impl Guest {
         let stdout = child.stdout.take().context("QEMU has no stdout")?;
         let log = File::options().create(true).append(true).open(console)?;
         let events = events.clone();
+        let qemu = child.id();
         std::thread::spawn(move || {
             let events = &events;
             std::thread::scope(|scope| {
-                scope.spawn(|| read_requests(&requests, host, boot, events));
+                scope.spawn(|| {
+                    read_requests(&requests, host, boot, events, || cpus::give_way(qemu));
+                });
                 scope.spawn(|| read_output(&output, host, events));
                 read_console(BufReader::new(stdout), log, host, events);
                 // A QEMU that ended before it connected must not leave its readers waiting for it.
@@ -318,7 +322,15 @@ fn read_output(port: &UnixListener, host: usize, events: &SyncSender<Event>) {
     }
 }
 
-fn read_requests(port: &UnixListener, host: usize, boot: u32, events: &SyncSender<Event>) {
+/// `first` is called with the first one: the guest runs.
+fn read_requests(
+    port: &UnixListener,
+    host: usize,
+    boot: u32,
+    events: &SyncSender<Event>,
+    first: impl FnOnce(),
+) {
+    let mut first = Some(first);
     let Ok((stream, _)) = port.accept() else {
         return;
     };
@@ -333,6 +345,9 @@ fn read_requests(port: &UnixListener, host: usize, boot: u32, events: &SyncSende
         let line = text(&bytes);
         if line.is_empty() {
             continue;
+        }
+        if let Some(first) = first.take() {
+            first();
         }
         let Ok(answer) = stream.try_clone() else {
             return;

@@ -10,6 +10,7 @@ mod accel;
 mod barrier;
 mod cache;
 mod cli;
+mod cpus;
 mod fabric;
 mod guest;
 mod interrupt;
