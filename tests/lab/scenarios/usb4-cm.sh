@@ -6,6 +6,7 @@
 # lab: --rails 2 --timeout 300
 . /checkout/tests/lab/guest/pair.sh
 . /checkout/tests/lab/guest/across.sh
+. /checkout/tests/lab/guest/qperf.sh
 
 pair_up
 barrier up
@@ -17,7 +18,7 @@ server=${rdma_ip%.*}.2
 check_listens=$(listens_cm)
 across rping rping -s -a "$server" -V -C 50 -- rping -c -a "$server" -V -C 50
 across rping-own-qp rping -s -a "$server" -V -C 20 -q -- rping -c -a "$server" -V -C 20 -q
-across rping-64k rping -s -a "$server" -V -C 20 -S 65536 -- rping -c -a "$server" -V -C 20 -S 65536
+across rping-64k rping -s -a "$server" -V -C 20 -S 65535 -- rping -c -a "$server" -V -C 20 -S 65535
 across ucmatose ucmatose -b "$server" -- ucmatose -s "$server"
 across ucmatose-20 ucmatose -b "$server" -c 20 -C 20 -S 4096 -- ucmatose -s "$server" -c 20 -C 20 -S 4096
 across udaddy udaddy -b "$server" -c 5 -C 20 -S 512 -- udaddy -s "$server" -c 5 -C 20 -S 512
@@ -39,7 +40,7 @@ if [ "$LAB_HOST" = 1 ]; then
 	# UC and UD are not here: qperf connects them itself whatever -cm says, with no GID, which RoCE does not allow.
 	for test in rc_bi_bw rc_bw rc_lat rc_rdma_read_bw rc_rdma_read_lat rc_rdma_write_bw rc_rdma_write_lat rc_rdma_write_poll_lat \
 		rc_compare_swap_mr rc_fetch_add_mr ver_rc_compare_swap ver_rc_fetch_add; do
-		check "$test" qperf "$server" -cm 1 -t 1 "$test"
+		qperf_cm "$server" "$test"
 	done
 fi
 barrier qperf

@@ -6,6 +6,9 @@
 # lab: --topology tests/lab/topologies/gateway.toml --lan 2-3 --mem 512 --timeout 400
 . /checkout/tests/lab/guest/soak.sh
 
+# Not on the host that only watches.
+rdma_gid=
+
 # An rxe requester takes an ACK of a duplicate for the answer to an atomic, so nothing may be sent again too early.
 soak_terms=(--timeout 20)
 

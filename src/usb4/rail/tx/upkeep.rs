@@ -147,10 +147,11 @@ impl<E: Egress, L: DerefMut<Target = [Entry]>> Sender<E, L> {
     /// When [`tick`](Self::tick) is to be called.
     pub fn next_timeout(&self) -> Time {
         let waiting = self.is_waiting();
-        let mut next = self.untold.due();
+        let mut next = Time::NEVER;
         for rail in self.rails.iter().filter(|rail| rail.up) {
             let at = rail.watch.next(rail.doubt(waiting), &self.times);
-            next = next.earlier_of(at);
+            // Without a rail nobody can be told anything.
+            next = next.earlier_of(at).earlier_of(self.untold.due());
         }
         next
     }
