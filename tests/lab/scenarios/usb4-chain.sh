@@ -1,7 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 # Three hosts in a chain: the one in the middle has a device for each neighbour, uses both at once, and forwards between the ends.
-# lab-long
 # lab: --topology tests/lab/topologies/chain3.toml --mem 640 --timeout 300
 . /checkout/tests/lab/guest/soak.sh
 

@@ -1,7 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 # Upstream rxe on the other side: on the peer's usb4eth0, and on a network card behind the peer, which forwards. Each end is server and client.
-# lab-long
 # lab-rdma: usb4_rxe
 # lab: --topology tests/lab/topologies/gateway.toml --lan 2-3 --mem 512 --timeout 400
 . /checkout/tests/lab/guest/soak.sh

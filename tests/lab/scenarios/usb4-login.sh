@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # What may happen to a cable and to whoever is at its other end: pulled and plugged in, the module unloaded and loaded on one side at any
 # moment, the host router taken away, thunderbolt_net before and after.
-# lab-long
 # lab: --timeout 240
 . /checkout/tests/lab/guest/usb4.sh
 

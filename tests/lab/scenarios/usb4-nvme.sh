@@ -2,9 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # Kernel users between two hosts: an NVMe target on host 2, used by host 1. What is written comes back, also when one of two cables is
 # pulled meanwhile, and after the connection was made anew.
-# lab-long
 # lab: --rails 1 --mem 768 --timeout 300
-# lab: --rails 2 --mem 768 --timeout 300
+# lab-long: --rails 2 --mem 768 --timeout 300
 . /checkout/tests/lab/guest/pair.sh
 . /checkout/tests/lab/guest/check.sh
 . /checkout/tests/lab/guest/nvme.sh

@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # Who is who: two cables between hosts with two host routers each, of which one has a single lane, are two rails of one device; the two
 # ends of a cable within one host are two devices. Routers have three rings, as in a Strix Halo.
-# lab-long
 # lab: --topology tests/lab/topologies/strix-halo.toml --mem 384 --timeout 200
 . /checkout/tests/lab/guest/usb4.sh
 

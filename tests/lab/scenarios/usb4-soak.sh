@@ -2,18 +2,18 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # Random operations between two hosts, every byte and completion checked (tests/soak): undisturbed; with CRC errors; while one of two
 # cables is pulled at random; the last cable pulled, for good and for a moment.
-# lab-long
-# lab: --rails 1 --mem 768 -- plain 40
-# lab: --rails 2 --mem 768 -- plain 40
-# lab: --rails 4 --mem 768 -- plain 40
-# lab: --rails 1 --mem 768 --fault "all corrupt=0.1%" -- crc 40
-# lab: --rails 2 --mem 768 --fault "all corrupt=0.1%" -- crc 40
-# lab: --rails 2 --mem 768 --timeout 300 -- pull 90
+# lab: --rails 1 --mem 768 -- plain 20
+# lab-long: --rails 2 --mem 768 -- plain 20
+# lab: --rails 4 --mem 768 -- plain 20
+# lab-long: --rails 1 --mem 768 --fault "all corrupt=0.1%" -- crc 20
+# lab: --rails 2 --mem 768 --fault "all corrupt=0.1%" -- crc 20
+# lab: --rails 2 --mem 768 --timeout 400 -- pull 40
 # lab: --rails 1 --mem 768 -- last
 # lab: --rails 1 --mem 768 -- resume
 . /checkout/tests/lab/guest/soak.sh
 
 mode=${1-plain} seconds=${2-20}
+[ "${LAB_LONG-}" != 1 ] || seconds=$((4 * seconds))
 peer=host$((3 - LAB_HOST))
 mixed=(--rc 16 --uc 4 --ud 4)
 

@@ -5,6 +5,7 @@
 //! ```text
 //! # lab: --hosts 3 --rails 1 --timeout 120        options of tests/lab/run; several such lines: it runs once for each
 //! # lab: --rails 4 -- quick                       behind -- are the script's arguments
+//! # lab-long: --rails 4 -- thorough               the same, but only with --long, or when it is named
 //! # lab-kernels: 7.3                              only on these; all kernels without the line
 //! # lab-rdma: usb4_rxe                             only with these RDMA drivers (--rdma)
 //! # lab-expects: BUG:                             the run must fail, and say this
@@ -45,18 +46,24 @@ struct Scenario {
 impl Scenario {
     /// One for each `# lab:` line of the script.
     fn parse(path: &Path, text: &str) -> Vec<Self> {
-        let mut lines: Vec<Vec<String>> = text
+        let mut lines: Vec<(bool, Vec<String>)> = text
             .lines()
             .take_while(|line| line.starts_with('#'))
-            .filter_map(|line| line.strip_prefix("# lab:"))
-            .map(split)
+            .filter_map(|line| {
+                let always = line.strip_prefix("# lab:").map(|words| (false, words));
+                always.or_else(|| line.strip_prefix("# lab-long:").map(|words| (true, words)))
+            })
+            .map(|(long, words)| (long, split(words)))
             .collect();
         if lines.is_empty() {
-            lines.push(Vec::new());
+            lines.push((false, Vec::new()));
         }
         (1..)
             .zip(lines)
-            .map(|(variant, words)| Self::parse_variant(path, text, variant, words))
+            .map(|(variant, (long, words))| Self {
+                long,
+                ..Self::parse_variant(path, text, variant, words)
+            })
             .collect()
     }
 
@@ -84,7 +91,7 @@ impl Scenario {
             args,
             kernels: words("# lab-kernels:"),
             drivers: words("# lab-rdma:"),
-            long: header("# lab-long").is_some(),
+            long: false,
             expects: header("# lab-expects:").map(|text| text.trim().to_owned()),
         }
     }
@@ -320,6 +327,16 @@ mod tests {
         assert!(run.out.unwrap().ends_with("out/lab/soak.2-7.2"));
         assert_eq!(scenarios[0].label(), "soak");
         assert_eq!(scenarios[1].label(), "soak.2 pull 60");
+    }
+
+    #[test]
+    fn some_runs_are_for_those_who_have_the_time() {
+        let text = "# lab: --rails 1\n# lab-long: --rails 2 -- thorough\n";
+        let scenarios = Scenario::parse(Path::new("/x/soak.sh"), text);
+        let long: Vec<bool> = scenarios.iter().map(|scenario| scenario.long).collect();
+        assert_eq!(long, [false, true]);
+        assert_eq!(scenarios[1].label(), "soak.2 thorough");
+        assert_eq!(scenarios[1].options, ["--rails", "2"]);
     }
 
     #[test]
