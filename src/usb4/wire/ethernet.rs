@@ -17,16 +17,18 @@ use super::Wire;
 
 /// The longest packet, or front part of one, that lies in a frame with others.
 const SHORT: usize = 3072;
-/// The front part of a packet whose other parts fill payload frames badly: its headers.
+/// The front part of a packet holds its headers at least: those of RoCE over IPv6, too, for the peer
+/// must find them in one piece.
 const HEADERS: usize = 128;
 
 /// How a packet is laid out.
-fn shape(len: usize) -> Shape {
+const fn shape(len: usize) -> Shape {
     if len <= SHORT {
         return Shape::inline(len);
     }
     let rest = len % FRAME_SIZE;
-    let inline = if (1..=SHORT).contains(&rest) && rest != len {
+    // What payload frames do not hold lies in front, if that is enough for the headers and short.
+    let inline = if HEADERS <= rest && rest <= SHORT {
         rest
     } else {
         HEADERS
@@ -37,6 +39,18 @@ fn shape(len: usize) -> Shape {
         payload: len.saturating_sub(inline),
     }
 }
+
+const _: () = {
+    let mut len = HEADERS;
+    while len <= MAX_FRAMES * FRAME_SIZE {
+        let Shape {
+            inline, payload, ..
+        } = shape(len);
+        assert!(inline >= HEADERS && inline + payload == len);
+        assert!(payload.div_ceil(FRAME_SIZE) <= MAX_FRAMES);
+        len += 1;
+    }
+};
 
 impl Wire {
     /// Sends a packet of `len` bytes; `copy` copies those from an offset on, and says whether it

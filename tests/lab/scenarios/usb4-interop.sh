@@ -6,7 +6,7 @@
 . /checkout/tests/lab/guest/soak.sh
 
 # Not on the host that only watches.
-rdma_gid=
+rdma_gid="" pair_ip=""
 
 # An rxe requester takes an ACK of a duplicate for the answer to an atomic, so nothing may be sent again too early.
 soak_terms=(--timeout 20)
