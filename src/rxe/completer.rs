@@ -125,6 +125,7 @@ impl Requester {
         if self.una == before {
             return;
         }
+        self.limit = self.limit.saturating_add(self.una.offset_from(before));
         self.hope();
         self.skip_answered(window);
         if !self.retry.is_not_ready() {

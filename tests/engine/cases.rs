@@ -102,6 +102,55 @@ impl Alone {
     }
 }
 
+/// A peer that is only slow has everything before it already.
+#[test]
+fn after_a_silence_few_packets_go_and_more_with_every_answer() {
+    let ends = [0, 1].map(|host| End {
+        host,
+        qpn: Qpn::new(0x33),
+        psn: Psn::new(100),
+    });
+    let setup = Setup {
+        mtu: Mtu::M256,
+        ..Setup::default()
+    };
+    let [mut me, mut peer] = [(0, 1), (1, 0)].map(|(a, b)| Alone::new(&setup, ends[a], ends[b]));
+    let remote = Remote {
+        va: BASE,
+        rkey: peer.key,
+    };
+    let write = SendOp::Write { remote, imm: None };
+    for _ in 0..2 {
+        me.post(write, 0, 4096);
+    }
+    assert_eq!(me.run().len(), 32, "all is lost");
+    let late = me.qp.deadline().expect("it waits for an answer");
+    let mut view = View {
+        objects: &mut me.objects,
+        queues: &mut me.queues,
+        shared: None,
+        out: &mut me.out,
+    };
+    me.qp.timeout(late, &mut view);
+    let mut bursts = Vec::new();
+    loop {
+        let frames = me.run();
+        if frames.is_empty() {
+            break;
+        }
+        bursts.push(frames.len());
+        for frame in frames {
+            peer.take(&frame);
+        }
+        for answer in peer.run() {
+            me.take(&answer);
+        }
+    }
+    assert_eq!(bursts, [8, 16, 8]);
+    let statuses: Vec<_> = me.queues.scq.iter().map(|cqe| cqe.status).collect();
+    assert_eq!(statuses, [WcStatus::Success; 2]);
+}
+
 /// NCCL reads one byte from itself to flush what a peer has written.
 #[test]
 fn a_queue_pair_connected_to_itself() {

@@ -72,6 +72,9 @@ pub struct Requester {
     pub(super) sent_end: Psn,
     /// Reads and atomics under way.
     pub(super) rd_atomic: u32,
+    /// How many packets may be under way, on top of what the queue pair allows: few after a silence,
+    /// more with every answer.
+    pub(super) limit: u32,
     /// Packets sent since one that asks for an answer.
     unasked: u32,
     /// The packet sent last, since the requester started over: number of its slot, place in it.
@@ -104,6 +107,7 @@ impl Requester {
             una: attr.sq_psn,
             sent_end: attr.sq_psn,
             rd_atomic: 0,
+            limit: u32::MAX,
             unasked: 0,
             sent_last: None,
             restarted: None,
@@ -208,7 +212,7 @@ impl Requester {
             return self.fail_cursor(window, Failure::BadRequest);
         };
         let used = segment.psn.offset_from(self.una);
-        let limit = attr.init.window.max(1);
+        let limit = attr.init.window.min(self.limit).max(1);
         if reliable && used >= limit {
             return Step::Idle;
         }

@@ -28,6 +28,11 @@ use crate::rxe::wqe::SendOp;
 /// was lost again, on top of what the retry budget is charged for. After that, the timer is left.
 pub(super) const RESTARTS: u8 = 7;
 
+/// Packets sent after a silence, until there is an answer. A peer that is only slow has all of them
+/// before it already: a whole window again, with every timeout, would keep it from ever getting to
+/// the end.
+const AFTER_SILENCE: u32 = 8;
+
 impl Requester {
     /// Repeats the packet sent last. Whatever came before it has arrived by then or never will: the
     /// peer, who takes packets in order, answers with all it has done, or says what it misses.
@@ -95,6 +100,7 @@ impl Requester {
     /// Starts over because no answer came: what the peer says about this place counts again.
     pub fn restart_unanswered<E: Env>(&mut self, window: &Window<'_>, env: &mut E) {
         self.restart(window, env);
+        self.limit = AFTER_SILENCE;
         self.hope();
     }
 
