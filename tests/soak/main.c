@@ -13,7 +13,7 @@
 #define MAGIC 0x50a50001
 
 struct soak soak = {
-	.terms = { .magic = MAGIC, .bytes = sizeof(struct terms), .rc = 16, .largest = 4 << 20, .seconds = 10, .timeout = 14, .retries = 7, .rnr_retries = 7 },
+	.terms = { .magic = MAGIC, .bytes = sizeof(struct terms), .rc = 16, .largest = 4 << 20, .seconds = 10, .timeout = 16, .retries = 7, .rnr_retries = 7 },
 	.hang_seconds = 60,
 	.grace_seconds = 10,
 };
@@ -28,7 +28,7 @@ static const char usage[] =
 	"  -s, --largest BYTES   largest message, up to 8 MiB; every fourth QP takes it, the others an eighth (4194304)\n"
 	"      --seed N          of all that is random (taken from the clock, and printed)\n"
 	"      --mtu BYTES       path MTU (the smaller one of both ports)\n"
-	"      --timeout N, --retries N, --rnr-retries N    of the QPs (14, 7, 7)\n"
+	"      --timeout N, --retries N, --rnr-retries N    of the QPs (16, 7, 7)\n"
 	"\n"
 	"At either end:\n"
 	"  -p, --port N          TCP port (18700)\n"
