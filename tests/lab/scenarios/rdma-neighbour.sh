@@ -95,7 +95,8 @@ unload_theirs() { # whether users stay on ours meanwhile, killed two seconds lat
 	step "rmmod rdma_rxe, users on ours: $1"
 	end_users theirs
 	[ "$1" = yes ] || end_users mine
-	timeout $((60 * LAB_PATIENCE)) rmmod rdma_rxe &
+	# What its users held is let go of a moment after they end.
+	timeout $((60 * LAB_PATIENCE)) bash -c 'until rmmod rdma_rxe 2>/dev/null; do [ -e /sys/module/rdma_rxe ] || exit 0; sleep 0.2; done' &
 	rmmod=$!
 	[ "$1" = no ] || { sleep 2 && end_users mine; }
 	wait "$rmmod" || fail "rmmod rdma_rxe"

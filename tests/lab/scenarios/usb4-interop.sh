@@ -24,12 +24,12 @@ upstream_on() {
 	rdma link
 }
 
-# perf NAME PROGRAM OPTIONS...
+# perf NAME PROGRAM OPTIONS... Three emulated guests on two CPUs may be silent for half a second.
 perf() {
 	local name=$1 program=$2
 	shift 2
 	check_listens=$(listens_tcp 18515)
-	across "$name" "$program" -d "$rdma_dev" -x "$rdma_gid" -F "$@" -- "$program" -d "$rdma_dev" -x "$rdma_gid" -F "$@" "$pair_ip"
+	across "$name" "$program" -d "$rdma_dev" -x "$rdma_gid" -u 17 -F "$@" -- "$program" -d "$rdma_dev" -x "$rdma_gid" -u 17 -F "$@" "$pair_ip"
 }
 
 # talk_briefly NAME: some of what both can, with the present roles.
