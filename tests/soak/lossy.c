@@ -300,6 +300,11 @@ bool lossy_is_done(int index)
 	return all[index]->out_ended && all[index]->in_ended;
 }
 
+bool lossy_is_quiet(int index)
+{
+	return all[index]->sends.completed == all[index]->sends.posted;
+}
+
 bool lossy_is_idle(int index)
 {
 	struct lossy *l = all[index];

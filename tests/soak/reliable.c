@@ -428,6 +428,12 @@ bool reliable_is_done(int index)
 	return all[index]->out.ended && all[index]->in.ended;
 }
 
+/* Nothing of ours is under way; receives may wait. */
+bool reliable_is_quiet(int index)
+{
+	return all[index]->out.account.completed == all[index]->out.account.posted;
+}
+
 bool reliable_is_idle(int index)
 {
 	struct reliable *r = all[index];

@@ -20,7 +20,7 @@ struct totals totals;
 
 static double began, last_completion, failing_since;
 static bool bye_came, bye_sent, all_failed;
-static bool retries_ran_out, idle_at_failure;
+static bool retries_ran_out, quiet_at_failure;
 
 double now(void)
 {
@@ -151,7 +151,7 @@ static void asynchronous_event(void)
 		die("event: %s", ibv_event_type_str(event.event_type));
 	/* With nothing of ours under way no completion will ever say so: the peer owes us the next message. */
 	if (soak.expects_errors && event.event_type == IBV_EVENT_PORT_ERR) {
-		idle_at_failure |= !totals.failing && control_is_idle() && every(reliable_is_idle, lossy_is_idle);
+		quiet_at_failure |= !totals.failing && control_is_quiet() && every(reliable_is_quiet, lossy_is_quiet);
 		fail();
 	}
 	ibv_ack_async_event(&event);
@@ -258,6 +258,6 @@ void run(void)
 		return;
 	if (!totals.failing)
 		die("errors were expected, and none came");
-	if (!retries_ran_out && !idle_at_failure)
+	if (!retries_ran_out && !quiet_at_failure)
 		die("no request completed because its retries had run out");
 }

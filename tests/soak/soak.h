@@ -174,6 +174,7 @@ void reliable_start(int qp);
 void reliable_completion(const struct ibv_wc *wc, struct token token);
 void reliable_message(enum message_type type, int qp, uint64_t number);
 bool reliable_is_done(int qp); /* both directions have ended as planned */
+bool reliable_is_quiet(int index);
 bool reliable_is_idle(int qp);
 void reliable_fail(int qp);
 void reliable_report(int qp);
@@ -188,6 +189,7 @@ void lossy_tick(int qp);
 void lossy_completion(const struct ibv_wc *wc, struct token token);
 void lossy_message(enum message_type type, int qp, uint64_t number);
 bool lossy_is_done(int qp);
+bool lossy_is_quiet(int index);
 bool lossy_is_idle(int qp);
 void lossy_fail(int qp);
 void lossy_report(int qp);
