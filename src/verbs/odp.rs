@@ -70,6 +70,10 @@ impl_has_work! {
 struct Pages {
     pages: KVVec<Page>,
     wanted: Wanted,
+    /// Accesses that found pages absent.
+    asked: u64,
+    /// How many there had been when an access was last told that pages cannot be fetched.
+    told: u64,
 }
 
 /// The core's side.
@@ -139,6 +143,8 @@ impl OnDemand {
         let known = Pages {
             pages,
             wanted: Wanted::NOTHING,
+            asked: 0,
+            told: 0,
         };
         let shared = Arc::pin_init(
             pin_init!(Shared {
@@ -197,6 +203,7 @@ impl OnDemand {
                         count: last.saturating_sub(first).saturating_add(1),
                         write,
                     });
+                    known.asked = known.asked.wrapping_add(1);
                     drop(known);
                     self.shared.start_work();
                     return Err(Fault::Absent);
@@ -205,6 +212,7 @@ impl OnDemand {
                     if let Some(page) = known.pages.get_mut(piece.block) {
                         page.told();
                     }
+                    known.told = known.asked;
                     return Err(Fault::Gone);
                 }
             }
@@ -355,10 +363,17 @@ impl Shared {
         Ok(())
     }
 
-    /// Tells who waits for pages that they cannot be fetched.
-    fn give_up(&self, want: &Want) {
+    /// Tells who waits for pages that they cannot be fetched. `asked`: how many had asked when the
+    /// fetch began.
+    fn give_up(&self, want: &Want, asked: u64) {
         let bh = Bh::disable();
         let mut known = self.pages.lock(&bh);
+        if asked == known.told {
+            // Who asked has heard it from the fetch before, which was for the same packet, sent
+            // twice. Left behind, the verdict would meet somebody for whom there may be memory by
+            // then. Whoever else waits asks again.
+            return;
+        }
         let end = want.first.saturating_add(want.count);
         for page in known.pages.iter_mut().take(end).skip(want.first) {
             match want.write {
@@ -406,17 +421,17 @@ impl WorkItem for Shared {
     /// Fetches what is wanted.
     fn run(this: Arc<Shared>) {
         loop {
-            let next = {
+            let (next, asked) = {
                 let bh = Bh::disable();
-                let next = this.pages.lock(&bh).wanted.take();
-                next
+                let mut known = this.pages.lock(&bh);
+                (known.wanted.take(), known.asked)
             };
             let Some(want) = next else {
                 return;
             };
             let fetched = this.fetch(want.first, want.count, want.write, true);
             if fetched.is_err() {
-                this.give_up(&want);
+                this.give_up(&want, asked);
             }
         }
     }
