@@ -8,10 +8,10 @@
 
 use std::fs;
 
-use rustix::process::{setpriority_process, Pid};
+use rustix::process::{getpriority_process, setpriority_process, Pid};
 
 /// Enough to be preempted by a thread that wakes; little enough to get along with whatever else the machine does.
-const NICE: i32 = 5;
+const NICER: i32 = 5;
 
 /// Makes the CPUs of a QEMU less urgent than its other threads. Without a right to do so nothing happens.
 pub fn give_way(qemu: u32) {
@@ -24,7 +24,10 @@ pub fn give_way(qemu: u32) {
             .is_ok_and(|name| name.starts_with("CPU "));
         let id = thread.file_name().to_str().and_then(|id| id.parse().ok());
         if let Some(id) = id.filter(|_| is_cpu).and_then(Pid::from_raw) {
-            let _ = setpriority_process(Some(id), NICE);
+            // The lab as a whole may have been made less urgent already.
+            if let Ok(nice) = getpriority_process(Some(id)) {
+                let _ = setpriority_process(Some(id), nice + NICER);
+            }
         }
     }
 }
