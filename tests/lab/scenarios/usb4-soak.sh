@@ -2,12 +2,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # Random operations between two hosts, every byte and completion checked (tests/soak): undisturbed; with CRC errors; while one of two
 # cables is pulled at random; the last cable pulled, for good and for a moment.
-# lab: --rails 1 --mem 768 -- plain 20
-# lab-long: --rails 2 --mem 768 -- plain 20
-# lab: --rails 4 --mem 768 -- plain 20
-# lab-long: --rails 1 --mem 768 --fault "all corrupt=0.1%" -- crc 20
-# lab: --rails 2 --mem 768 --fault "all corrupt=0.1%" -- crc 20
-# lab: --rails 2 --mem 768 --timeout 400 -- pull 40
+# lab-long: --rails 1 --mem 768 -- plain 15
+# lab-long: --rails 2 --mem 768 -- plain 15
+# lab: --rails 4 --mem 768 -- plain 15
+# lab-long: --rails 1 --mem 768 --fault "all corrupt=0.1%" -- crc 15
+# lab: --rails 2 --mem 768 --fault "all corrupt=0.1%" -- crc 15
+# lab: --rails 2 --mem 768 --timeout 400 -- pull 30
 # lab: --rails 1 --mem 768 -- last
 # lab: --rails 1 --mem 768 -- resume
 . /checkout/tests/lab/guest/soak.sh
