@@ -42,7 +42,6 @@ const TIMES: Times = Times {
     again: Nanos::from_millis(5),
     dead: Nanos::from_millis(2_000),
     join: Nanos::from_millis(5_000),
-    ..Times::DEFAULT
 };
 
 /// Packets whose loss can be told to their queue pair.
