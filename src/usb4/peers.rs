@@ -561,6 +561,10 @@ impl Rail {
                 "frames do not arrive",
                 "; trying again; if it happens often, try another cable or port",
             ),
+            Some(Down::Starved) => (
+                "the peer takes no frames",
+                "; trying again; if it happens often, the peer is too busy, or its log says why",
+            ),
             Some(Down::Peer) => (
                 "the peer does not use it any more",
                 "; trying again; it is pulled there, or the peer's log says why",

@@ -6,7 +6,7 @@ use std::cell::Cell;
 use std::sync::Mutex;
 use std::thread;
 
-use usb4_rxe::rxe::time::Time;
+use usb4_rxe::rxe::time::{Nanos, Time};
 use usb4_rxe::usb4::rail::config::{Times, MAX_TRAIN};
 use usb4_rxe::usb4::rail::frame::{
     header, Class, Credit, FrameError, Header, Kind, Loss, Record, Tag,
@@ -255,6 +255,41 @@ fn the_last_frames_of_the_peers_ring_are_for_control_and_acknowledgements() {
     let mut small = end();
     join(&mut small, 3);
     assert_eq!(fill(&mut small, 3000, 0), ring - 8);
+}
+
+/// The peer has a train of ours that waits for credit. For half a second it says each millisecond that
+/// it has seen all so far, and allows `more` frames on top of what it allowed at first.
+fn hold_back(end: &mut End, more: u32) -> Vec<(RailId, Down)> {
+    join(end, 3);
+    fill(end, 54, 4096);
+    assert!(end.link.tx.is_waiting());
+    for millis in 1..500 {
+        let now = Time::ZERO.after(Nanos::from_millis(millis));
+        let seq = end.link.rx.expected().get();
+        let (mut header, bytes) = head(seq, seq, 0);
+        let seen = end.rings.posted.len() as u32;
+        header.credit = Some(Credit {
+            rail: rail(0),
+            epoch: 3,
+            limit: Seq::new(RING + more),
+            window: (RING + more - seen) as u16,
+        });
+        if arrive(end, (header, bytes)).is_some() {
+            break;
+        }
+        end.link.flush(now, &mut end.rings);
+        end.link.tick(now, &mut end.rings, &mut end.upper);
+        let ring = end.link.tx.outstanding(rail(0));
+        end.link.tx.completed(now, rail(0), ring);
+    }
+    end.upper.downs.clone()
+}
+
+#[test]
+fn a_peer_that_answers_and_allows_nothing_loses_the_rail() {
+    assert_eq!(hold_back(&mut end(), 0), [(rail(0), Down::Starved)]);
+    // What waited went, and nothing else does: the rail is as good as idle.
+    assert_eq!(hold_back(&mut end(), 50), []);
 }
 
 #[test]

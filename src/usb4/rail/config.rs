@@ -60,6 +60,10 @@ pub struct Times {
     pub again: Nanos,
     /// A rail without a sign of arrival for this long is dead, whatever the others say.
     pub dead: Nanos,
+    /// A rail without credit, while packets wait and nothing moves for this long, is given up: the
+    /// peer may answer, but it takes nothing. Longer than `dead`: a peer's ring can be full of frames
+    /// that wait for those of another, dead rail.
+    pub starved: Nanos,
     /// A new rail that the peer did not answer on for this long is given up.
     pub join: Nanos,
 }
@@ -72,6 +76,7 @@ impl Times {
         stall: Nanos::from_micros(500),
         again: Nanos::from_micros(100),
         dead: Nanos::from_millis(100),
+        starved: Nanos::from_millis(250),
         join: Nanos::from_millis(1_000),
     };
 }

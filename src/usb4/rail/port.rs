@@ -131,6 +131,8 @@ pub enum Down {
     Stalled,
     /// Nothing arrived for too long.
     Silent,
+    /// The peer answers, and lets nothing be sent.
+    Starved,
     /// The peer does not send on it any more.
     Peer,
     /// The peer closed it.

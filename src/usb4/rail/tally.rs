@@ -23,7 +23,7 @@ pub struct TxTally {
     pub starved: u64,
     /// Lives begun.
     pub lives: u32,
-    /// Lives that we ended because frames did not arrive.
+    /// Lives that we ended because frames did not arrive, or could not be sent.
     pub given_up: u32,
     /// Lives that the peer ended.
     pub by_peer: u32,
@@ -35,7 +35,7 @@ impl TxTally {
     /// A life ends.
     pub(super) fn ended(&mut self, why: Down) {
         let count = match why {
-            Down::Stalled | Down::Silent => &mut self.given_up,
+            Down::Stalled | Down::Silent | Down::Starved => &mut self.given_up,
             Down::Peer | Down::Closed(_) => &mut self.by_peer,
             Down::Violation => &mut self.violations,
             Down::Local => return,

@@ -41,6 +41,7 @@ const TIMES: Times = Times {
     stall: Nanos::from_millis(10),
     again: Nanos::from_millis(5),
     dead: Nanos::from_millis(2_000),
+    starved: Nanos::from_millis(5_000),
     join: Nanos::from_millis(5_000),
 };
 

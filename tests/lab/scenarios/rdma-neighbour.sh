@@ -88,12 +88,19 @@ shake() { # SIDE
 	start_users "$side"
 }
 
+# With lockdep each socket of an upstream queue pair holds rdma_rxe (sk_owner_set), that of a link's own GSI queue pair too: as long
+# as there is a link, the module cannot go.
+release_theirs() {
+	[ ! -e /proc/lockdep ] || (theirs && rdma_link_down)
+}
+
 # Their module goes, and takes every device of the driver id along.
 unload_theirs() { # whether users stay on ours meanwhile, killed two seconds later: it waits for them
 	local before rmmod
 	before=$(came_back)
 	step "rmmod rdma_rxe, users on ours: $1"
 	end_users theirs
+	release_theirs
 	[ "$1" = yes ] || end_users mine
 	# What its users held is let go of a moment after they end.
 	timeout $((60 * LAB_PATIENCE)) bash -c 'until rmmod rdma_rxe 2>/dev/null; do [ -e /sys/module/rdma_rxe ] || exit 0; sleep 0.2; done' &
@@ -148,6 +155,7 @@ for round in $(seq $((LAB_PATIENCE > 1 ? 3 : 5))); do
 	up mine
 	start_users mine
 	up theirs
+	release_theirs
 	mine
 	case $((round % 3)) in
 	0)

@@ -64,6 +64,8 @@ pub struct Sender<E: Egress, L> {
     rdma: Open<E::Buffer, E::Payload>,
     ethernet: Open<E::Buffer, E::Payload>,
     turn: Turn,
+    /// Since when packets wait and no rail takes any.
+    stuck: Option<Time>,
     /// Packets sent since nothing was in any ring.
     burst: u32,
     /// The next packet to go into a ring.
@@ -87,6 +89,7 @@ impl<E: Egress, L: DerefMut<Target = [Entry]>> Sender<E, L> {
             rdma: Open::new(),
             ethernet: Open::new(),
             turn: Turn::default(),
+            stuck: None,
             burst: 0,
             stripe: Seq::ZERO,
             last: None,
@@ -232,6 +235,7 @@ impl<E: Egress, L: DerefMut<Target = [Entry]>> Sender<E, L> {
             }
             open.clear();
         }
+        self.stuck = None;
     }
 
     fn open(&mut self, class: Class) -> &mut Open<E::Buffer, E::Payload> {
@@ -307,6 +311,7 @@ impl<E: Egress, L: DerefMut<Target = [Entry]>> Sender<E, L> {
                 CONTROL_RESERVE + RESPONSE_RESERVE
             };
             let Some(rail) = self.pick(frames, busiest, reserve) else {
+                self.stuck.get_or_insert(now);
                 return;
             };
             self.send(now, class, rail, egress);
@@ -368,6 +373,7 @@ impl<E: Egress, L: DerefMut<Target = [Entry]>> Sender<E, L> {
             Class::Rdma => self.turn.rdma_sent(frames, !self.ethernet.is_empty()),
             Class::Ethernet => self.turn.ethernet_sent(),
         }
+        self.stuck = None;
     }
 }
 

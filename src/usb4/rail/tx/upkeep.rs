@@ -21,6 +21,7 @@ impl<E: Egress, L: DerefMut<Target = [Entry]>> Sender<E, L> {
         *rail = TxRail::start(config, rail.tally, now);
         self.rate();
         self.untold.rail_up(id, config.epoch, config.rx_ring);
+        self.stuck = None;
         self.downs &= !(1 << id.get());
         if self.last == Some(id) {
             self.last = None;
@@ -152,16 +153,32 @@ impl<E: Egress, L: DerefMut<Target = [Entry]>> Sender<E, L> {
             let at = rail.watch.next(rail.doubt(waiting), &self.times);
             // Without a rail nobody can be told anything.
             next = next.earlier_of(at).earlier_of(self.untold.due());
+            if rail.starved {
+                next = next.earlier_of(self.starved_at());
+            }
         }
         next
+    }
+
+    /// When rails without credit are given up: packets wait, and none has moved.
+    fn starved_at(&self) -> Time {
+        match self.stuck {
+            Some(since) if self.is_waiting() => since.after(self.times.starved),
+            _ => Time::NEVER,
+        }
     }
 
     /// Does what is due: probes, questions, deaths, statuses.
     pub fn tick<N: Notices>(&mut self, now: Time, egress: &mut E, notices: &mut N) {
         let waiting = self.is_waiting();
+        let starved = now >= self.starved_at();
         for id in RailId::all() {
             let rail = &self.rails[id.index()];
             if !rail.up {
+                continue;
+            }
+            if starved && rail.starved {
+                self.rail_down(now, id, Down::Starved, notices);
                 continue;
             }
             match rail.watch.want(rail.doubt(waiting), now, &self.times) {
