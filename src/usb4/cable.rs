@@ -12,7 +12,7 @@
 //!
 //! The work is the only one that carries out steps, in a work queue of its own: what the core calls us
 //! with runs in queues and under locks that requests and paths need. [`Cable::shut`] and
-//! [`Cable::pause`] wait for it, and then carry out what is left by themselves.
+//! [`Cable::sleep`] wait for it, and then carry out what is left by themselves.
 //!
 //! # Locks
 //!
@@ -26,6 +26,7 @@ use kernel::time::msecs_to_jiffies;
 use kernel::workqueue::{impl_has_delayed_work, new_delayed_work, DelayedWork, WorkItem};
 
 use super::peers::{self, Peer};
+use super::rail::frame::close::Reason;
 use super::rail::frame::envelope::Envelope;
 use super::rail::frame::header::VERSION;
 use super::rail::frame::hello::{later, Capabilities, Cause, Hello, Message, Refusal};
@@ -60,6 +61,8 @@ pub struct Cable {
     calls: Rundown,
     #[pin]
     is_shut: Mutex<bool>,
+    /// This host sleeps, or is about to.
+    is_asleep: Atomic<bool>,
     /// The address of our host router's device.
     device: usize,
     /// Numbers of our messages.
@@ -145,6 +148,7 @@ impl Cable {
                 gate <- new_spinlock!(true, "usb4_rxe cable's gate"),
                 calls <- Rundown::new(),
                 is_shut <- new_mutex!(false, "usb4_rxe cable's end"),
+                is_asleep: Atomic::new(false),
                 number: Atomic::new(0),
             }),
             GFP_KERNEL,
@@ -167,12 +171,13 @@ impl Cable {
 
     /// Begins to talk, or to talk again.
     pub fn resume(self: &Arc<Self>) {
+        self.is_asleep.store(false, ordering::Relaxed);
         self.login.lock().open(now());
         self.kick();
     }
 
     /// Stops talking; the rail is down when this returns. Sleeps, up to some seconds.
-    pub fn pause(self: &Arc<Self>) {
+    fn pause(self: &Arc<Self>) {
         {
             let mut login = self.login.lock();
             if self.xdomain.is_unplugged() {
@@ -182,6 +187,12 @@ impl Cable {
             }
         }
         self.carry_out();
+    }
+
+    /// The same, because this host goes to sleep, or down.
+    pub fn sleep(self: &Arc<Self>) {
+        self.is_asleep.store(true, ordering::Relaxed);
+        self.pause();
     }
 
     /// The same, for good: nothing of the core's is used any more when this returns. May be called
@@ -341,9 +352,15 @@ impl Cable {
         }
     }
 
-    /// Whether the peer should hear on the rail itself that we take it down.
-    pub fn says_goodbye(&self) -> bool {
-        !self.login.lock().is_open() && !self.xdomain.is_unplugged()
+    /// What the peer should hear on the rail itself when we take it down.
+    pub fn goodbye(&self) -> Option<Reason> {
+        if self.login.lock().is_open() || self.xdomain.is_unplugged() {
+            None
+        } else if self.is_asleep.load(ordering::Relaxed) {
+            Some(Reason::Suspend)
+        } else {
+            Some(Reason::Shutdown)
+        }
     }
 }
 

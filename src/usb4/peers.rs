@@ -412,8 +412,8 @@ impl Peer {
     }
 
     fn end_rail(&self, rails: &mut Rails, id: RailId, rail: Rail) {
-        if rail.why.is_none() && rail.cable.says_goodbye() {
-            self.wire.close_rail(id, Reason::Shutdown);
+        if let (None, Some(reason)) = (rail.why, rail.cable.goodbye()) {
+            self.wire.close_rail(id, reason);
             fsleep(Delta::from_millis(GOODBYE_MS));
         }
         self.wire.rail_down(id, rail.why.unwrap_or(Down::Local));
@@ -575,8 +575,11 @@ impl Rail {
                 "the peer broke the rules",
                 "; trying again; use the same version of usb4_rxe at both ends",
             ),
-            Some(Down::Local) | None if self.cable.says_goodbye() => ("closed", ""),
-            Some(Down::Local) | None => ("the peer begins anew", ""),
+            Some(Down::Local) | None => match self.cable.goodbye() {
+                Some(Reason::Suspend) => ("this host sleeps", ""),
+                Some(_) => ("closed", ""),
+                None => ("the peer begins anew", ""),
+            },
         }
     }
 }

@@ -211,7 +211,7 @@ unsafe extern "C" fn remove(raw: *mut compat::tb_service) {
 unsafe extern "C" fn suspend(raw: *mut compat::tb_service) {
     // SAFETY: The service is bound to us.
     let cable: Arc<Cable> = unsafe { cable_of(raw) }.into();
-    cable.pause();
+    cable.sleep();
 }
 
 /// It wakes up.
