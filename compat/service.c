@@ -24,6 +24,7 @@
 struct usb4_rxe_service_ops {
 	int (*probe)(struct tb_service *service);
 	void (*remove)(struct tb_service *service);
+	void (*shutdown)(struct tb_service *service);
 	void (*suspend)(struct tb_service *service);
 	void (*resume)(struct tb_service *service);
 };
@@ -54,7 +55,7 @@ static void usb4_rxe_remove(struct tb_service *service)
 
 static void usb4_rxe_shutdown(struct tb_service *service)
 {
-	usb4_rxe_ops.suspend(service);
+	usb4_rxe_ops.shutdown(service);
 }
 
 static int usb4_rxe_suspend(struct device *dev)

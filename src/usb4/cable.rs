@@ -115,6 +115,7 @@ fn hello(instance: u64, tx_hop: i32, rail: RailId) -> Hello {
         offers: Capabilities::E2E.with(Capabilities::TRAINS),
         requires: Capabilities::REQUIRED,
         instance,
+        generation: peers::generation(),
         rx_ring: ring,
         tx_ring: ring,
         hop: tx_hop as u16,
@@ -177,7 +178,7 @@ impl Cable {
     }
 
     /// Stops talking; the rail is down when this returns. Sleeps, up to some seconds.
-    fn pause(self: &Arc<Self>) {
+    pub fn pause(self: &Arc<Self>) {
         {
             let mut login = self.login.lock();
             if self.xdomain.is_unplugged() {
@@ -189,7 +190,7 @@ impl Cable {
         self.carry_out();
     }
 
-    /// The same, because this host goes to sleep, or down.
+    /// The same, because this host goes to sleep.
     pub fn sleep(self: &Arc<Self>) {
         self.is_asleep.store(true, ordering::Relaxed);
         self.pause();
@@ -229,7 +230,11 @@ impl Cable {
         let Some(_call) = self.calls.enter() else {
             return;
         };
-        let answer = self.login.lock().hear(now(), &envelope.message);
+        let answer = {
+            let mut login = self.login.lock();
+            login.renew(peers::generation());
+            login.hear(now(), &envelope.message)
+        };
         if let Some(answer) = answer {
             // If it is lost the peer asks again.
             let _ = self.xdomain.answer(envelope.number, &answer);
@@ -259,13 +264,18 @@ impl Cable {
     fn carry_out(self: &Arc<Self>) {
         let mut carried = self.carrying.lock();
         loop {
-            let step = self.login.lock().step(now());
+            let step = {
+                let mut login = self.login.lock();
+                login.renew(peers::generation());
+                login.step(now())
+            };
             self.tell_news();
             match step {
                 Step::Begin(life) => {
                     let (result, number) = match self.begin(&mut carried, &life) {
                         Ok(()) => (Ok(()), None),
                         Err(Trouble::Refused(refusal)) => (Err(Some(refusal)), None),
+                        Err(Trouble::Outdated) => (Err(None), None),
                         Err(Trouble::Taken(number)) => (Err(None), Some(number)),
                         Err(Trouble::Failed(what, error)) => {
                             self.complain(&mut carried, what, error);
@@ -370,6 +380,8 @@ pub enum Trouble {
     Refused(Refusal),
     /// The rail's number is taken; this one is not.
     Taken(RailId),
+    /// One end has forgotten the other since they agreed; the next life will do.
+    Outdated,
     /// What failed, and how.
     Failed(&'static str, Error),
 }

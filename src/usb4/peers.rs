@@ -19,6 +19,17 @@
 //! cable with the same remote UUID belonged to before, or else to the one with the same instance. What
 //! is learned is kept: when the host reboots, its instance is new and its UUIDs are not.
 //!
+//! A host whose router was seen alone before, and that now shows by its instance that it is the host of
+//! others, too, was two peers by mistake: the younger one ends, and its cables join the older one.
+//!
+//! # Who has forgotten whom
+//!
+//! The numbers of a wire go on while rails come and go, so both ends must begin anew together. A peer's
+//! new instance says that it has. So does a later *generation*: an end counts how often it has forgotten
+//! a peer while the module stayed, because the host router below which it had its devices went, or
+//! because there were too many. It does not say whom, so for the others, too, all begins anew when they
+//! log in next: that costs them what is on the way.
+//!
 //! A cable between two routers of this host has our own instance at its other end. Its two ends are
 //! two peers, each for itself, known by both UUIDs.
 //!
@@ -98,8 +109,19 @@ struct Rails {
     slots: [Option<Rail>; MAX_RAILS],
     /// Why each number's last rail ended.
     ended: [Option<&'static str>; MAX_RAILS],
-    /// Which load of the peer's module they lead to.
-    instance: Option<u64>,
+    /// What both ends remembered of each other when the numbers of the wire began.
+    met: Option<Met>,
+}
+
+/// What two ends remember of each other.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Met {
+    /// Which load of the peer's module it is.
+    instance: u64,
+    /// Our generation.
+    ours: u32,
+    /// The peer's.
+    theirs: u32,
 }
 
 /// A rail that is up.
@@ -118,60 +140,117 @@ global_lock! {
     unsafe(uninit) static PEERS: Mutex<KVec<Arc<Peer>>> = KVec::new();
 }
 
+/// How often a peer was forgotten while this module was loaded.
+static GENERATION: Atomic<u32> = Atomic::new(0);
+
+/// How often a peer was forgotten. Later ones may be lower numbers: it wraps.
+pub fn generation() -> u32 {
+    GENERATION.load(ordering::Relaxed)
+}
+
+/// Whether one generation is before another.
+fn is_before(one: u32, other: u32) -> bool {
+    one.wrapping_sub(other) > u32::MAX / 2
+}
+
+/// Takes a peer off the list; it has to be ended then, without the list.
+fn forget(peers: &mut KVec<Arc<Peer>>, at: usize) -> Option<Arc<Peer>> {
+    // Before anybody can find that it is gone, so that nobody agrees on a life with a new one unnoticed.
+    GENERATION.fetch_add(1, ordering::Relaxed);
+    peers.remove(at).ok()
+}
+
 /// The peer of a cable that begins a life; a new one if it was never seen.
 ///
 /// # Errors
 ///
 /// What failed.
 pub fn find(xdomain: &XDomain, life: &Life) -> Result<Arc<Peer>, Trouble> {
+    let forgotten = {
+        let mut peers = PEERS.lock();
+        if life.mine.generation != generation() {
+            return Err(Trouble::Outdated);
+        }
+        match who(&mut peers, xdomain, life)? {
+            Known::Peer(peer) => return Ok(peer),
+            Known::Forgotten(peer) => peer,
+            Known::Nobody if peers.len() >= MAX_PEERS => {
+                let idle = peers.iter().position(|peer| peer.rails.lock().is_idle());
+                idle.and_then(|at| forget(&mut peers, at)).ok_or({
+                    let what = "remember one more peer: too many are connected";
+                    Trouble::Failed(what, EBUSY)
+                })?
+            }
+            Known::Nobody => return add(&mut peers, xdomain, life),
+        }
+    };
+    forgotten.end();
+    Err(Trouble::Outdated)
+}
+
+/// Who is at the other end of a cable.
+enum Known {
+    Nobody,
+    Peer(Arc<Peer>),
+    /// The same host as another peer: it has to be ended, and then it is that one.
+    Forgotten(Arc<Peer>),
+}
+
+fn who(peers: &mut KVec<Arc<Peer>>, xdomain: &XDomain, life: &Life) -> Result<Known, Trouble> {
     let ends = (xdomain.local(), xdomain.remote());
     let instance = life.theirs.instance;
-    let is_ourselves = instance == life.mine.instance;
-    let mut evicted = None;
-    let peer = {
-        let mut peers = PEERS.lock();
-        let known = if is_ourselves {
-            peers
-                .iter()
-                .find(|peer| peer.identity.lock().ourselves == Some(ends))
-        } else {
-            let by_router = peers.iter().find(|peer| peer.identity.lock().has(&ends.1));
-            by_router.or_else(|| {
-                peers
-                    .iter()
-                    .find(|peer| peer.identity.lock().is_instance(instance))
-            })
-        };
-        if let Some(peer) = known {
-            peer.identity.lock().learn(&ends.1, instance)?;
-            return Ok(peer.clone());
-        }
-        if peers.len() >= MAX_PEERS {
-            let idle = peers.iter().position(|peer| peer.rails.lock().is_idle());
-            evicted = idle.and_then(|at| peers.remove(at).ok());
-            if evicted.is_none() {
-                return Err(Trouble::Failed(
-                    "remember one more peer: too many are connected",
-                    EBUSY,
-                ));
-            }
-        }
-        let failed = |error| Trouble::Failed("make a network device for the peer", error);
-        let mut identity = Identity {
-            ourselves: is_ourselves.then_some(ends),
-            routers: KVec::new(),
-            instance,
-        };
-        identity.learn(&ends.1, instance)?;
-        peers.reserve(1, GFP_KERNEL).map_err(|_| failed(ENOMEM))?;
-        let peer = Peer::new(xdomain, identity).map_err(failed)?;
-        // There is room.
-        let _ = peers.push(peer.clone(), GFP_KERNEL);
-        peer
+    let position = |is: &dyn Fn(&Identity) -> bool| {
+        let mut peers = peers.iter();
+        peers.position(|peer| is(&peer.identity.lock()))
     };
-    if let Some(old) = evicted {
-        old.end();
-    }
+    let at = if instance == life.mine.instance {
+        position(&|identity| identity.ourselves == Some(ends))
+    } else {
+        let by_router = position(&|identity| identity.has(&ends.1));
+        let by_instance = position(&|identity| identity.is_instance(instance));
+        match (by_router, by_instance) {
+            (Some(router), Some(host)) if router != host => {
+                if !peers[router].identity.lock().moved(&ends.1) {
+                    let (older, younger) = (router.min(host), router.max(host));
+                    let Some(gone) = forget(peers, younger) else {
+                        return Ok(Known::Nobody);
+                    };
+                    let routers = core::mem::take(&mut gone.identity.lock().routers);
+                    let mut identity = peers[older].identity.lock();
+                    for router in &routers {
+                        identity.learn(router, instance)?;
+                    }
+                    drop(identity);
+                    return Ok(Known::Forgotten(gone));
+                }
+                Some(host)
+            }
+            (by_router, by_instance) => by_router.or(by_instance),
+        }
+    };
+    let Some(at) = at else {
+        return Ok(Known::Nobody);
+    };
+    let peer = peers[at].clone();
+    peer.identity.lock().learn(&ends.1, instance)?;
+    Ok(Known::Peer(peer))
+}
+
+/// A peer that was never seen.
+fn add(peers: &mut KVec<Arc<Peer>>, xdomain: &XDomain, life: &Life) -> Result<Arc<Peer>, Trouble> {
+    let failed = |error| Trouble::Failed("make a network device for the peer", error);
+    let (local, remote) = (xdomain.local(), xdomain.remote());
+    let instance = life.theirs.instance;
+    let mut identity = Identity {
+        ourselves: (instance == life.mine.instance).then_some((local, remote)),
+        routers: KVec::new(),
+        instance,
+    };
+    identity.learn(&remote, instance)?;
+    peers.reserve(1, GFP_KERNEL).map_err(|_| failed(ENOMEM))?;
+    let peer = Peer::new(xdomain, identity).map_err(failed)?;
+    // There is room.
+    let _ = peers.push(peer.clone(), GFP_KERNEL);
     Ok(peer)
 }
 
@@ -182,6 +261,16 @@ impl Identity {
 
     fn is_instance(&self, instance: u64) -> bool {
         self.ourselves.is_none() && self.instance == instance
+    }
+
+    /// A router was seen in another host. False: it was the only one, so the host is the other one.
+    fn moved(&mut self, router: &Uuid) -> bool {
+        if self.routers.len() > 1 {
+            self.routers.retain(|other| other != router);
+            true
+        } else {
+            false
+        }
     }
 
     fn learn(&mut self, router: &Uuid, instance: u64) -> Result<(), Trouble> {
@@ -244,7 +333,7 @@ impl Peer {
             ethernet: None,
             slots: [const { None }; MAX_RAILS],
             ended: [None; MAX_RAILS],
-            instance: None,
+            met: None,
         };
         let peer = Arc::pin_init(
             pin_init!(Self {
@@ -303,7 +392,7 @@ impl Peer {
                 ENODEV,
             ));
         }
-        self.meet(&mut rails, life.theirs.instance);
+        self.meet(&mut rails, life)?;
         let id = life.agreement.rail;
         if rails.slots[id.index()].is_some() {
             return Err(if id != life.mine.rail {
@@ -344,10 +433,22 @@ impl Peer {
         Ok(())
     }
 
-    /// Rails to another load of the peer's module are dead, and everything begins anew.
-    fn meet(&self, rails: &mut Rails, instance: u64) {
-        if rails.instance == Some(instance) {
-            return;
+    /// If one end has forgotten the other since the last rail, rails from before are dead, and
+    /// everything begins anew.
+    fn meet(&self, rails: &mut Rails, life: &Life) -> Result<(), Trouble> {
+        let now = Met {
+            instance: life.theirs.instance,
+            ours: life.mine.generation,
+            theirs: life.theirs.generation,
+        };
+        if let Some(met) = rails.met {
+            if met == now {
+                return Ok(());
+            }
+            let is_late = is_before(now.ours, met.ours) || is_before(now.theirs, met.theirs);
+            if met.instance == now.instance && is_late {
+                return Err(Trouble::Outdated);
+            }
         }
         for id in RailId::all() {
             if let Some(rail) = rails.slots[id.index()].take() {
@@ -356,10 +457,11 @@ impl Peer {
             }
         }
         rails.update();
-        if rails.instance.is_some() {
+        if rails.met.is_some() {
             self.wire.reset();
         }
-        rails.instance = Some(instance);
+        rails.met = Some(now);
+        Ok(())
     }
 
     /// Rings and paths.
@@ -663,7 +765,7 @@ pub fn parent_gone(device: *mut compat::device) {
         let peer = {
             let mut peers = PEERS.lock();
             let at = peers.iter().position(|peer| peer.parent == device);
-            at.and_then(|at| peers.remove(at).ok())
+            at.and_then(|at| forget(&mut peers, at))
         };
         let Some(peer) = peer else { return };
         peer.end();

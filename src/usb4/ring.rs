@@ -438,7 +438,7 @@ unsafe extern "C" fn start_poll(ear: *mut c_void) {
     let ear = unsafe { &*ear.cast_const().cast::<Ear>() };
     ear.is_off.store(true, ordering::Relaxed);
     if let Some(wire) = &ear.wire {
-        wire.counters.interrupts.add(1);
+        wire.counters.interrupts.count();
         Wire::kick(wire.as_arc_borrow());
     }
 }

@@ -42,6 +42,7 @@ static PROTOCOL: Uuid = envelope::PROTOCOL;
 static OPS: compat::usb4_rxe_service_ops = compat::usb4_rxe_service_ops {
     probe: Some(probe),
     remove: Some(remove),
+    shutdown: Some(shutdown),
     suspend: Some(suspend),
     resume: Some(resume),
 };
@@ -203,7 +204,18 @@ unsafe extern "C" fn remove(raw: *mut compat::tb_service) {
     }
 }
 
-/// This host goes to sleep, or down.
+/// This host goes down.
+///
+/// # Safety
+///
+/// As the core calls it.
+unsafe extern "C" fn shutdown(raw: *mut compat::tb_service) {
+    // SAFETY: The service is bound to us.
+    let cable: Arc<Cable> = unsafe { cable_of(raw) }.into();
+    cable.pause();
+}
+
+/// This host goes to sleep.
 ///
 /// # Safety
 ///

@@ -112,6 +112,22 @@ fn an_end_that_closes_is_not_asked_all_the_time() {
 }
 
 #[test]
+fn another_generation_is_said_from_the_next_life_on() {
+    let mut world = joined();
+    let lives = world.ends[1].lives;
+    world.ends[0].login.renew(7);
+    world.run(ms(1_000));
+    assert_eq!(world.ends[1].lives, lives, "the present life says the same");
+    world.close(1);
+    world.run(ms(100));
+    world.ends[0].login.renew(7);
+    world.open(1);
+    world.run(ms(1_000));
+    let life = world.ends[1].login.agreed().expect("joined again");
+    assert_eq!(life.theirs.generation, 7);
+}
+
+#[test]
 fn versions_that_do_not_meet_are_told_once_at_both_ends() {
     let mut world = World::new(1);
     let newer = Hello {

@@ -310,6 +310,13 @@ impl Login {
         Step::Ask(self.mine)
     }
 
+    /// Says another generation, from the next life on.
+    pub fn renew(&mut self, generation: u32) {
+        if self.agreed.is_none() {
+            self.mine.generation = generation;
+        }
+    }
+
     /// Calls the rail by another number, from the next life on.
     pub fn renumber(&mut self, rail: RailId) {
         if self.agreed.is_none() {

@@ -149,7 +149,7 @@ counters! {
     polls_idle,
 }
 
-/// A counter, written under a lock or from one CPU only.
+/// A counter. [`add`](Self::add) under a lock or from one CPU only, or else [`count`](Self::count).
 pub struct Count(Atomic<u64>);
 
 impl Default for Count {
@@ -164,6 +164,12 @@ impl Count {
     pub fn add(&self, more: u64) {
         let sum = self.0.load(ordering::Relaxed).wrapping_add(more);
         self.0.store(sum, ordering::Relaxed);
+    }
+
+    /// Adds one, from anywhere.
+    #[inline]
+    pub fn count(&self) {
+        self.0.fetch_add(1, ordering::Relaxed);
     }
 
     /// Its value.

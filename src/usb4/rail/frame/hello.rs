@@ -26,7 +26,7 @@
 //!   +-------------------------------+-------------------------------+
 //!   | number of the rail; refusal: ours                             |
 //!   +---------------------------------------------------------------+
-//!   | refusal: theirs                                               |
+//!   | generation; refusal: theirs                                   |
 //!   +---------------------------------------------------------------+
 //! ```
 //!
@@ -115,6 +115,9 @@ pub struct Hello {
     pub requires: Capabilities,
     /// A random number drawn when the module was loaded: a new one means the peer forgot all.
     pub instance: u64,
+    /// How often this instance has forgotten one of its peers. A later one means that it may have
+    /// forgotten this one: both ends begin anew.
+    pub generation: u32,
     /// Frames its receive ring holds.
     pub rx_ring: u16,
     /// Frames its transmit ring holds.
@@ -265,6 +268,7 @@ impl Message {
             offers: Capabilities(raw.offers.get()),
             requires: Capabilities(raw.requires.get()),
             instance: raw.instance.get(),
+            generation: raw.theirs.get(),
             rx_ring: raw.rx_ring.get(),
             tx_ring: raw.tx_ring.get(),
             hop: raw.hop.get(),
@@ -318,6 +322,7 @@ impl Message {
                 raw.tx_ring = U16::new(hello.tx_ring);
                 raw.hop = U16::new(hello.hop);
                 raw.ours = U32::new(hello.rail.get().into());
+                raw.theirs = U32::new(hello.generation);
             }
             Self::Refuse(refusal) => {
                 raw.kind = 3;
