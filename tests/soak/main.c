@@ -26,6 +26,7 @@ static const char usage[] =
 	"  -t, --seconds N       how long (10)\n"
 	"  -n, --messages N      or when each end has sent so many\n"
 	"  -s, --largest BYTES   largest message, up to 8 MiB; every fourth QP takes it, the others an eighth (4194304)\n"
+	"      --no-empty        no reliable message without any bytes\n"
 	"      --seed N          of all that is random (taken from the clock, and printed)\n"
 	"      --mtu BYTES       path MTU (the smaller one of both ports)\n"
 	"      --timeout N, --retries N, --rnr-retries N    of the QPs (16, 7, 7)\n"
@@ -36,11 +37,11 @@ static const char usage[] =
 	"      --expect-errors   the connection will be lost: all requests must complete, and some because retries ran out\n"
 	"      --grace N         seconds from the first error until all QPs are put into the error state (10)\n";
 
-enum { UC = 256, UD, SEED, MTU, TIMEOUT, RETRIES, RNR_RETRIES, HANG, EXPECT_ERRORS, GRACE };
+enum { UC = 256, UD, NO_EMPTY, SEED, MTU, TIMEOUT, RETRIES, RNR_RETRIES, HANG, EXPECT_ERRORS, GRACE };
 
 static const struct option options[] = {
 	{ "rc", 1, 0, 'q' }, { "uc", 1, 0, UC }, { "ud", 1, 0, UD }, { "seconds", 1, 0, 't' }, { "messages", 1, 0, 'n' },
-	{ "largest", 1, 0, 's' }, { "seed", 1, 0, SEED }, { "mtu", 1, 0, MTU }, { "timeout", 1, 0, TIMEOUT }, { "retries", 1, 0, RETRIES },
+	{ "largest", 1, 0, 's' }, { "no-empty", 0, 0, NO_EMPTY }, { "seed", 1, 0, SEED }, { "mtu", 1, 0, MTU }, { "timeout", 1, 0, TIMEOUT }, { "retries", 1, 0, RETRIES },
 	{ "rnr-retries", 1, 0, RNR_RETRIES }, { "port", 1, 0, 'p' }, { "hang", 1, 0, HANG }, { "expect-errors", 0, 0, EXPECT_ERRORS },
 	{ "grace", 1, 0, GRACE }, { 0 },
 };
@@ -81,6 +82,7 @@ static void parse(int argc, char **argv)
 		case 't': terms->seconds = (uint32_t)number; break;
 		case 'n': terms->messages = number; break;
 		case 's': terms->largest = (uint32_t)number; break;
+		case NO_EMPTY: terms->smallest = 1; break;
 		case SEED: terms->seed = number; break;
 		case MTU: wanted_mtu = (uint32_t)number; break;
 		case TIMEOUT: terms->timeout = (uint8_t)number; break;

@@ -40,9 +40,9 @@ uint32_t region_bytes(uint32_t largest)
 	return batch_bytes(largest) + MAX_OPS * (MAX_PIECES * MAX_GAP + 256) + WORDS * 8;
 }
 
-void plan_begin(struct plan *plan, uint64_t seed, int qp, bool from_client, uint32_t largest, uint32_t mtu)
+void plan_begin(struct plan *plan, uint64_t seed, int qp, bool from_client, uint32_t largest, uint32_t smallest, uint32_t mtu)
 {
-	*plan = (struct plan){ .random = mix(seed + 2 * (uint64_t)qp + from_client), .largest = largest, .mtu = mtu };
+	*plan = (struct plan){ .random = mix(seed + 2 * (uint64_t)qp + from_client), .largest = largest, .smallest = smallest, .mtu = mtu };
 	plan->initial = draw(&plan->random);
 	for (int i = 0; i < WORDS; i++)
 		plan->words[i] = draw(&plan->random);
@@ -87,6 +87,8 @@ static uint32_t some_length(struct plan *plan, uint32_t most)
 	}
 	if (length > plan->largest)
 		length = plan->largest;
+	if (length < plan->smallest)
+		length = plan->smallest;
 	return length > most ? most : length;
 }
 
@@ -169,7 +171,8 @@ void plan_next(struct plan *plan, struct batch *batch)
 			plan_atomic(plan, op, &local);
 			continue;
 		}
-		op->length = some_length(plan, payload);
+		/* The others need theirs. */
+		op->length = some_length(plan, payload - (uint32_t)(batch->ops - 1 - i) * plan->smallest);
 		payload -= op->length;
 		if (op->kind != SEND && op->kind != SEND_IMM)
 			op->remote = below(random, area - op->length);

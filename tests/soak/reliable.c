@@ -65,8 +65,8 @@ void reliable_open(int index)
 	uint32_t most = largest(index), size = region_bytes(most);
 
 	all[index] = r;
-	plan_begin(&r->out.plan, soak.terms.seed, index, soak.is_client, most, soak.mtu);
-	plan_begin(&r->in.plan, soak.terms.seed, index, !soak.is_client, most, soak.mtu);
+	plan_begin(&r->out.plan, soak.terms.seed, index, soak.is_client, most, soak.terms.smallest, soak.mtu);
+	plan_begin(&r->in.plan, soak.terms.seed, index, !soak.is_client, most, soak.terms.smallest, soak.mtu);
 	r->qp = new_qp(IBV_QPT_RC, MAX_OPS);
 	r->local = new_memory(size, IBV_ACCESS_LOCAL_WRITE);
 	r->recv = new_memory(size, IBV_ACCESS_LOCAL_WRITE);

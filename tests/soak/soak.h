@@ -74,11 +74,12 @@ struct plan {
 	uint64_t random;
 	uint64_t words[WORDS]; /* as they are after the last batch */
 	uint32_t largest; /* message */
+	uint32_t smallest; /* 0 or 1 */
 	uint32_t mtu;
 	uint64_t initial; /* pattern of the target before anything was written */
 };
 
-void plan_begin(struct plan *plan, uint64_t seed, int qp, bool from_client, uint32_t largest, uint32_t mtu);
+void plan_begin(struct plan *plan, uint64_t seed, int qp, bool from_client, uint32_t largest, uint32_t smallest, uint32_t mtu);
 void plan_next(struct plan *plan, struct batch *batch);
 bool takes_receive(enum kind kind);
 bool is_atomic(enum kind kind);
@@ -91,7 +92,7 @@ uint32_t region_bytes(uint32_t largest);
 struct terms {
 	uint32_t magic, bytes;
 	uint64_t seed, messages;
-	uint32_t rc, uc, ud, largest, seconds;
+	uint32_t rc, uc, ud, largest, smallest, seconds;
 	uint8_t timeout, retries, rnr_retries, mtu;
 };
 

@@ -13,7 +13,9 @@ mostly=talk_briefly
 rdma_gid="" pair_ip=""
 
 # An rxe requester takes an ACK of a duplicate for the answer to an atomic, so nothing may be sent again too early.
-soak_terms=(--timeout 20)
+# And when a READ is asked for again from its first packet on, an rxe responder takes the length of the last request to have come
+# for that READ's (read_reply): if that had none, it refuses with a remote access error, and warns in the kernel log.
+soak_terms=(--timeout 20 --no-empty)
 
 # upstream_on NETDEV: upstream's device there, for the functions of rdma.sh.
 upstream_on() {

@@ -53,6 +53,9 @@ answers "$peer"
 barrier both
 
 echo "== the host router goes, and comes back"
+# So many packets that whoever goes on with the numbers of before, when the other end does not, is found out.
+ping -q -f -c 3000 "$peer" || fail "ping"
+barrier counted
 if [ "$LAB_HOST" = 2 ]; then
 	nhi=$(basename /sys/bus/pci/drivers/thunderbolt/0000:*)
 	echo "$nhi" >/sys/bus/pci/drivers/thunderbolt/unbind || fail "unbind"
