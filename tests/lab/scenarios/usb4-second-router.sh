@@ -5,11 +5,15 @@
 # lab: --topology tests/lab/topologies/strix-halo.toml --mem 384 --timeout 240
 . /checkout/tests/lab/guest/usb4.sh
 
+one_cable() { [ "$(tb_peers | wc -l)" = 1 ]; }
+export -f one_cable tb_peers
+
 # Host 3 is not needed.
 [ "$LAB_HOST" != 3 ] || { barrier end && exit 0; }
 if [ "$LAB_HOST" = 2 ]; then
-	tb_load
+	rmmod usb4_rxe || fail "rmmod"
 	lab fabric unplug 1
+	lab wait 30 bash -c one_cable || fail "two cables: $(tb_peers)"
 	usb4_up
 	answers host1
 	index=$(</sys/class/net/$usb4_net/ifindex)
