@@ -102,6 +102,9 @@ case $LAB_HOST in
 	ip link set eth0 mtu "$pair_mtu" up
 	ip address add 10.1.0.2/24 dev eth0
 	sysctl -qw net.ipv4.ip_forward=1
+	# fq_codel drops what waits for some milliseconds, and an emulated guest is often away that long. After a drop an rxe requester
+	# may be silent for good: a NAK came, seven requests waited, and nothing was sent for 30 s, seven timeouts.
+	tc qdisc replace dev eth0 root pfifo limit 10000 && tc qdisc replace dev "$rdma_net" root pfifo limit 10000 || fail "tc"
 	;;
 3)
 	modprobe virtio_net
