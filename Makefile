@@ -34,7 +34,7 @@ test-host: lint ## Tests that need no guest
 	cargo test --quiet --workspace
 
 .PHONY: test-lab
-test-lab: lab module ## Scenarios in guests (needs the lab)
+test-lab: lab module module-lint ## Scenarios in guests (needs the lab)
 	@tests/lab/probe-module/build
 	@tests/verbs/build
 	@tests/hostile/build
@@ -52,13 +52,13 @@ test-long: lab module ## All scenarios in guests, those of minutes too, with mor
 	@tests/lab/test --long
 
 .PHONY: test-debug
-test-debug: lab-debug module ## The module's scenarios on a kernel with KASAN, lockdep, kmemleak (hours; the kernel itself takes an hour once)
+test-debug: lab-debug module ## The module's scenarios on a kernel with KASAN, lockdep, kmemleak, the DMA API's checks (hours; the kernel itself takes an hour once)
 	@tests/lab/probe-module/build
 	@tests/verbs/build
 	@tests/hostile/build
 	@tests/soak/build
 	@tests/capture/build
-	@tests/lab/test --kernel debug rust-module module-load pyverbs rdma-
+	@tests/lab/test --kernel debug rust-module module-load pyverbs rdma- usb4-
 
 # A distribution's cargo may come without rustfmt and clippy: then there is nothing to check with.
 .PHONY: lint

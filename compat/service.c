@@ -12,6 +12,7 @@
 #include <linux/pm.h>
 #include <linux/ratelimit.h>
 #include <linux/rcupdate.h>
+#include <linux/rtnetlink.h>
 #include <linux/thunderbolt.h>
 #include <linux/version.h>
 #include <linux/workqueue.h>
@@ -223,6 +224,18 @@ struct net_device *usb4_rxe_netdev_alloc(size_t private, void (*setup)(struct ne
 	dev->addr_assign_type = NET_ADDR_PERM;
 	eth_hw_addr_set(dev, address);
 	return dev;
+}
+
+/* Up, as by 'ip link set up', unless it is on its way out. Takes RTNL. */
+int usb4_rxe_netdev_open(struct net_device *dev)
+{
+	int err = -ENODEV;
+
+	rtnl_lock();
+	if (dev->reg_state == NETREG_REGISTERED)
+		err = dev_open(dev, NULL);
+	rtnl_unlock();
+	return err;
 }
 
 struct device *usb4_rxe_netdev_parent(const struct net_device *dev)

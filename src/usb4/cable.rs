@@ -325,8 +325,13 @@ impl Cable {
         peer.bring_up(self, life)?;
         carried.complaint = None;
         let is_plugged_in = !core::mem::replace(&mut carried.is_known, true);
-        if peer.is_new() || is_plugged_in {
+        let is_new = peer.is_new();
+        if is_new || is_plugged_in {
             peer.add_device();
+        }
+        // Once: who takes it down later wants it down.
+        if is_new {
+            peer.open();
         }
         carried.peer = Some(peer);
         Ok(())

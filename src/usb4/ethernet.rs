@@ -79,6 +79,16 @@ impl Ethernet {
         unsafe { Netdev::hold(self.0.as_ptr()) }
     }
 
+    /// Brings it up, as an administrator would. Takes RTNL.
+    ///
+    /// # Errors
+    ///
+    /// What the core says.
+    pub fn open(netdev: &Netdev) -> Result {
+        // SAFETY: The device is held, and one that is on its way out is left alone.
+        to_result(unsafe { compat::usb4_rxe_netdev_open(netdev.raw()) })
+    }
+
     /// Calls with its name. An administrator may change it meanwhile: it is for the log.
     pub fn name(&self) -> &CStr {
         // SAFETY: By the type's invariants the device is there; the name is part of it and always

@@ -379,6 +379,17 @@ impl Peer {
         }
     }
 
+    /// Brings the network device up, so that the RDMA device works without a command. Takes RTNL.
+    pub fn open(&self) {
+        let netdev = self.rails.lock().ethernet.as_ref().map(Ethernet::netdev);
+        let Some(netdev) = netdev else { return };
+        if let Err(error) = Ethernet::open(&netdev) {
+            let rails = self.rails.lock();
+            let name = rails.name();
+            pr_warn!("{name}: cannot bring it up ({error:?}); try 'ip link set {name} up'\n");
+        }
+    }
+
     /// Brings a rail up as agreed.
     ///
     /// # Errors

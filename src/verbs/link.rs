@@ -488,7 +488,7 @@ unsafe extern "C" fn newlink(
 
 fn add(name: &CStr, netdev: &Netdev, is_ours: bool) -> Result {
     if !is_ours {
-        pr_err!("rdma link add {name}: not a USB4 network device; make one with 'ip link add usb4eth0 type usb4eth', name that\n");
+        pr_err!("rdma link add {name}: not a USB4 network device; name one that came with a cable ('ip link show' says usb4eth0 ...)\n");
         return Err(EINVAL);
     }
     let mut place: Name = [0; NAME_BYTES];

@@ -1,12 +1,12 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
-# Attackers write what they like into their mapped queues, half a minute on each kernel. The kernel does not mind, every attacker
+# Attackers write what they like into their mapped queues, a minute on each kernel. The kernel does not mind, every attacker
 # can be ended, and others on the same device, who check every byte, do not notice. Arguments: SECONDS, first SEED, attackers AT-ONCE.
 # lab: --hosts 1 --rails 0 --smp 2 --timeout 300
 # lab-rdma: usb4_rxe
 . /checkout/tests/lab/guest/rdma.sh
 
-seconds=${1-$((30 * (${LAB_LONG-0} * 2 + 1)))} seed=${2-$((0x$(head -c 4 /dev/urandom | od -An -tx4 | tr -d ' ')))} at_once=${3-2}
+seconds=${1-$((60 * (${LAB_LONG-0} * 2 + 1)))} seed=${2-$((0x$(head -c 4 /dev/urandom | od -An -tx4 | tr -d ' ')))} at_once=${3-2}
 programs=/checkout/out/hostile
 
 rdma_up

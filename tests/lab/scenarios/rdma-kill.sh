@@ -1,13 +1,13 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
-# 100 times on each stock kernel kill -9 of users at work, at random moments and from either side: everything they held
+# 200 times on each stock kernel kill -9 of users at work, at random moments and from either side: everything they held
 # goes away, and others work on.
 # Arguments: KILLS SEED.
 # lab: --hosts 1 --rails 0 --smp 2 --timeout 500
 . /checkout/tests/lab/guest/rdma.sh
 . /checkout/tests/lab/guest/users.sh
 
-kills=${1-$(rounds 100)}
+kills=${1-$(rounds 200)}
 RANDOM=${2-20}
 at_once=4
 

@@ -10,9 +10,9 @@ peer=host$((3 - LAB_HOST))
 modprobe -a ib_uverbs rdma_ucm || fail "modprobe"
 
 echo "== it comes without a command"
+lab wait 60 bash -c 'usb4_state ACTIVE 2>/dev/null' || fail "$(rdma link; ip link; dmesg | tail -n 5)"
+lab wait 10 bash -c "ibv_devinfo -d $usb4_dev -v | grep -q 'fe80:.*, RoCE v2'" || fail "$(ibv_devinfo -d $usb4_dev -v | grep GID)"
 usb4_up
-lab wait 10 [ -e $class ] || fail "no $usb4_dev"
-lab wait 10 bash -c 'usb4_state ACTIVE' || fail "$(cat $class/ports/1/state)"
 rdma link show $usb4_dev/1 | grep -q "state ACTIVE physical_state LINK_UP netdev $usb4_net" || fail "$(rdma link)"
 
 echo "== where it is"

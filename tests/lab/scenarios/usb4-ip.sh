@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
-# IP over the rails: ping, TCP both ways and UDP, at Ethernet's MTU and at the largest one, with a file that comes whole.
+# IP over the rails: ping, TCP both ways and UDP, at Ethernet's MTU and at the largest one, with a file that comes whole, also by ssh.
 # lab: --rails 1
 # lab-long: --rails 2
 # lab: --rails 4 --mem 384
@@ -33,6 +33,21 @@ for mtu in 1500 9000; do
 	check_listens=$(listens_tcp 5300)
 	across "file-$mtu" bash -c serve_file -- bash -c "file_arrives $pair_ip"
 done
+
+case $LAB_HOST in
+1)
+	ssh-keygen -q -t ed25519 -N '' -f /tmp/key && cp /tmp/key.pub /lab/key.pub || fail "ssh-keygen"
+	;;
+2)
+	mkdir -p /run/sshd
+	ssh-keygen -q -t ed25519 -N '' -f /tmp/host && chmod 755 /run/sshd || fail "ssh-keygen"
+	/usr/sbin/sshd -p 5322 -h /tmp/host -o AuthorizedKeysFile=/lab/key.pub -o StrictModes=no -o UsePAM=no || fail "sshd"
+	;;
+esac
+barrier ssh
+[ "$LAB_HOST" != 1 ] || check ssh bash -c "ssh -i /tmp/key -p 5322 -o StrictHostKeyChecking=no root@$pair_ip cat /lab/file | cmp - /lab/file"
+barrier "ssh done"
+
 if [ "$LAB_HOST" = 1 ]; then
 	check ping-ipv6 ping -q -c 5 -i 0.1 "ff02::1%$rdma_net"
 	for mtu in 1500 9000; do

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 # perftest between two hosts: every operation on every type of QP, all message sizes, bandwidth and latency.
-# lab-long: --rails 1 --timeout 400
+# lab: --rails 1 --timeout 400
 # lab-long: --rails 2 --timeout 400
 # lab-long: --rails 4 --timeout 400 --mem 384
 . /checkout/tests/lab/guest/pair.sh

@@ -1,19 +1,20 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
-# Random operations between two hosts, every byte and completion checked (tests/soak): undisturbed; with CRC errors; while one of two
-# cables is pulled at random; the last cable pulled, for good and for a moment.
+# Random operations between two hosts, every byte and completion checked (tests/soak): undisturbed; with CRC errors; with interrupts that
+# are lost, as the hardware sometimes does; while one of two cables is pulled at random; the last cable pulled, for good and for a moment.
 # lab-long: --rails 1 --mem 768 -- plain 15
 # lab-long: --rails 2 --mem 768 -- plain 15
 # lab: --rails 4 --mem 768 -- plain 15
 # lab-long: --rails 1 --mem 768 --fault "all corrupt=0.1%" -- crc 15
 # lab: --rails 2 --mem 768 --fault "all corrupt=0.1%" -- crc 15
+# lab: --rails 2 --mem 768 -- lost 10
 # lab: --rails 2 --mem 768 --timeout 400 -- pull 30
 # lab: --rails 1 --mem 768 -- last
 # lab: --rails 1 --mem 768 -- resume
 . /checkout/tests/lab/guest/soak.sh
 
 mode=${1-plain} seconds=${2-20}
-[ "${LAB_LONG-}" != 1 ] || seconds=$((4 * seconds))
+[ "${LAB_LONG-}" != 1 ] || seconds=$((8 * seconds))
 peer=host$((3 - LAB_HOST))
 mixed=(--rc 16 --uc 4 --ud 4)
 
@@ -38,7 +39,13 @@ barrier up
 pair_answers
 pair_all_rails
 case $mode in
-plain | crc)
+plain | crc | lost)
+	if [ "$mode" = lost ] && [ "$LAB_HOST" = 1 ]; then
+		for router in 1.0 1.1 2.0 2.1; do
+			lab fabric lose-interrupts $router 5% || fail "lose-interrupts"
+		done
+	fi
+	barrier disturbed
 	check_time=$(((seconds + 60) * LAB_PATIENCE))
 	soak "$mode" "${mixed[@]}" --seconds "$seconds"
 	if [ "$mode" = crc ] && [ "$LAB_HOST" = 1 ]; then
