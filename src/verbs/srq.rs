@@ -112,12 +112,21 @@ impl State {
                 part.ring.publish_consumer(part.taken);
                 return Some(user_abi::decode_recv(entry, max_sge, room));
             }
-            // The newest ring stays, however empty.
-            part.end?;
             // Softirqs are off, so that pages that go away with it are freed later.
-            drop(self.parts.remove(0));
+            drop(self.remove_drained()?);
         }
         None
+    }
+
+    /// Takes out the oldest ring, if nothing will come out of it any more.
+    fn remove_drained(&mut self) -> Option<Part> {
+        let part = self.parts.first()?;
+        // The newest ring stays, however empty.
+        part.end?;
+        if part.left() != 0 {
+            return None;
+        }
+        self.parts.remove(0).ok()
     }
 }
 
@@ -154,7 +163,13 @@ impl Srq {
 
     /// Lets users post to another ring. Returns the ring they posted to.
     fn replace(&self, new: Arc<Queue>) -> Result<Arc<Queue>> {
+        // Freeing a ring may sleep: declared before the lock is taken, so dropped after it is free.
+        let mut drained = [const { None }; MAX_PARTS];
         let mut state = self.state.lock();
+        // An idle queue has nobody who takes, and so nobody else who finds that they are empty.
+        for place in &mut drained {
+            *place = state.remove_drained();
+        }
         if state.left() > new.capacity() {
             return Err(EINVAL);
         }
