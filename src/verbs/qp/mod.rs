@@ -158,16 +158,19 @@ impl Turn<'_, '_> {
         }
     }
 
-    /// Hands in what waits, as far as it goes now.
-    fn take_waiting(&mut self, loopback: &Loopback) {
+    /// Hands in what waits, as far as it goes now. Whether that gave buffers back.
+    fn take_waiting(&mut self, loopback: &Loopback) -> bool {
+        let mut freed = false;
         while let Some(first) = self.waiting.first() {
             if hand_in(self.engine, self.now, first, self.env) == Taken::Again {
-                return;
+                break;
             }
             if let Ok(packet) = self.waiting.remove(0) {
                 loopback.put(packet);
+                freed = true;
             }
         }
+        freed
     }
 
     fn hand_in(&mut self, packet: &Packet) -> Taken {
@@ -382,11 +385,15 @@ impl Qp {
 
     /// The timer fired.
     pub(super) fn timer_fired(qp: ArcBorrow<'_, Self>, bh: &Bh) {
+        let mut freed = false;
         Self::with_engine(qp, bh, |turn| {
             *turn.timer_at = None;
-            turn.take_waiting(&qp.device.loopback);
+            freed = turn.take_waiting(&qp.device.loopback);
             turn.engine.timeout(turn.now, turn.env);
         });
+        if freed {
+            qp.device.schedule.room();
+        }
         deliver::deliver(qp.device.as_arc_borrow(), bh);
     }
 
