@@ -131,6 +131,17 @@ struct Inner {
     given: modify::Given,
 }
 
+impl Inner {
+    /// Gives up the packets that wait for memory. Call [`Schedule::room`] once the lock is free.
+    ///
+    /// [`Schedule::room`]: super::schedule::Schedule::room
+    fn drop_waiting(&mut self, loopback: &Loopback) {
+        while let Some(packet) = self.waiting.pop() {
+            loopback.put(packet);
+        }
+    }
+}
+
 /// One call of the engine.
 struct Turn<'a, 'e> {
     engine: &'a mut engine::Qp<Memory>,
@@ -484,9 +495,7 @@ impl Qp {
             let bh = Bh::disable();
             let mut inner = self.inner.lock(&bh);
             inner.alive = false;
-            while let Some(packet) = inner.waiting.pop() {
-                self.device.loopback.put(packet);
-            }
+            inner.drop_waiting(&self.device.loopback);
         }
         self.timer.cancel();
         self.callers.close();

@@ -132,6 +132,8 @@ fn modify(qp: ArcBorrow<'_, Qp>, attr: &compat::ib_qp_attr, mask: u32) -> Result
         if modified.is_ok() {
             inner.given.take(attr, mask);
             if change.state == Some(State::Reset) {
+                // They were sent to its last life.
+                inner.drop_waiting(&qp.device.loopback);
                 qp.sq.forget(&mut inner.ends);
                 if let Some(rq) = &qp.rq {
                     rq.forget(&mut inner.ends);
@@ -141,6 +143,9 @@ fn modify(qp: ArcBorrow<'_, Qp>, attr: &compat::ib_qp_attr, mask: u32) -> Result
     }
     // The new state may be one in which there is something to do: send, flush, drain.
     Qp::run(qp, &bh);
+    if change.state == Some(State::Reset) {
+        qp.device.schedule.room();
+    }
     deliver::deliver(qp.device.as_arc_borrow(), &bh);
     modified
 }
