@@ -28,6 +28,7 @@ pub use modify::{modify_qp, query_qp};
 pub use post::{post_recv, post_send};
 pub use queues::{Ends, RecvQueue, SendQueue};
 
+use kernel::alloc::kvec::PushError;
 use kernel::list::{impl_list_arc_safe, impl_list_item, AtomicTracker, ListLinks, TryNewListArc};
 use kernel::prelude::*;
 use kernel::sync::atomic::{ordering, Atomic};
@@ -156,16 +157,20 @@ impl Turn<'_, '_> {
     /// there.
     #[inline]
     fn take(&mut self, packet: KBox<Packet>, loopback: &Loopback) {
-        let packet = match self.waiting.is_empty() && self.hand_in(&packet) == Taken::Done {
-            true => Some(packet),
-            // Too many: as if it had been lost on the way.
-            false => match self.waiting.push_within_capacity(packet) {
-                Ok(()) => None,
-                Err(error) => Some(error.0),
-            },
-        };
-        if let Some(packet) = packet {
+        if self.waiting.is_empty() && self.hand_in(&packet) == Taken::Done {
             loopback.put(packet);
+            return;
+        }
+        let kept = match loopback.may_wait() {
+            true => self.waiting.push_within_capacity(packet),
+            false => Err(PushError(packet)),
+        };
+        // Too many: as if it had been lost on the way.
+        if let Err(PushError(packet)) = kept {
+            loopback.put(packet);
+            if self.waiting.is_empty() {
+                self.engine.none_waits(self.now);
+            }
         }
     }
 
@@ -459,14 +464,21 @@ impl Qp {
         // It waits for memory, or behind one that does. The frame cannot wait: a copy does, and if
         // there is no room for one it is as if it had been lost on the way.
         let loopback = &this.device.loopback;
-        if let Some(mut copy) = loopback.take() {
+        let place = match loopback.may_wait() {
+            true => loopback.take(),
+            false => None,
+        };
+        if let Some(mut copy) = place {
             let kept = match copy.fill(this.name.qpn, head, payload) {
-                true => waiting.push_within_capacity(copy).map_err(|full| full.0),
-                false => Err(copy),
+                true => waiting.push_within_capacity(copy),
+                false => Err(PushError(copy)),
             };
-            if let Err(copy) = kept {
+            if let Err(PushError(copy)) = kept {
                 loopback.put(copy);
             }
+        }
+        if waiting.is_empty() {
+            engine.none_waits(timer::now());
         }
     }
 
