@@ -231,13 +231,13 @@ unsafe fn create(
     let ring = Queue::create(attr.max_wr, entry_bytes(attr.max_sge), udata.as_ref())?;
     attr.max_wr = ring.capacity();
     let info = ring.map_info();
-    let mut parts = KVec::with_capacity(MAX_PARTS, GFP_KERNEL)?;
-    parts.push(Part::new(ring), GFP_KERNEL)?;
+    let mut parts = KVec::with_capacity(MAX_PARTS, GFP_KERNEL_ACCOUNT)?;
+    parts.push(Part::new(ring), GFP_KERNEL_ACCOUNT)?;
     let state = State {
         parts,
         produced: 0,
         limit: Limit::armed(attr.srq_limit),
-        copy: KVec::from_elem(0, entry_bytes(attr.max_sge), GFP_KERNEL)?,
+        copy: KVec::from_elem(0, entry_bytes(attr.max_sge), GFP_KERNEL_ACCOUNT)?,
     };
     let number = device.srq_numbers.take()?;
     let give_back = ScopeGuard::new_with_data(device.clone(), |device| {
@@ -253,7 +253,7 @@ unsafe fn create(
             state <- new_irq_lock!(state, "usb4_rxe shared receive queue"),
             callers <- Rundown::new(),
         }),
-        GFP_KERNEL,
+        GFP_KERNEL_ACCOUNT,
     )?;
     if let Some(udata) = &udata {
         udata.respond(&user_abi::create_srq_response(info, number))?;
