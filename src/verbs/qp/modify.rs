@@ -66,6 +66,11 @@ impl Given {
         self.0.en_sqd_async_notify != 0
     }
 
+    /// The user does not want to know, unless it says so again.
+    fn forget_drained(&mut self) {
+        self.0.en_sqd_async_notify = 0;
+    }
+
     /// Takes over what `mask` names.
     fn take(&mut self, attr: &compat::ib_qp_attr, mask: u32) {
         let ours = &mut self.0;
@@ -126,10 +131,15 @@ fn modify(qp: ArcBorrow<'_, Qp>, attr: &compat::ib_qp_attr, mask: u32) -> Result
     let bh = Bh::disable();
     {
         let mut inner = qp.inner.lock(&bh);
+        let from = inner.engine.state();
         if inner.alive {
             modified = inner.engine.modify(&change).map_err(|_| EINVAL);
         }
         if modified.is_ok() {
+            if change.state == Some(State::Sqd) && from != State::Sqd {
+                // It is asked for with each drain.
+                inner.given.forget_drained();
+            }
             inner.given.take(attr, mask);
             if change.state == Some(State::Reset) {
                 // They were sent to its last life.
