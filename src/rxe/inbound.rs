@@ -33,7 +33,8 @@ pub enum Taken {
     /// It was taken, or dropped for good.
     Done,
     /// Memory that it needs is not there now ([`Fault::Absent`](super::env::Fault::Absent)):
-    /// nothing of it counts. Hand the same packet in again soon, before any later one.
+    /// nothing of it counts. Hand the same packet in again soon, before any later one; or drop it,
+    /// and say so with [`Qp::none_waits`](super::qp::Qp::none_waits).
     Again,
 }
 

@@ -285,7 +285,7 @@ unsafe fn create(
         }
     }
     let flags = if init.flags & compat::rdma_create_ah_flags_RDMA_CREATE_AH_SLEEPABLE != 0 {
-        GFP_KERNEL
+        GFP_KERNEL_ACCOUNT
     } else {
         GFP_ATOMIC
     };

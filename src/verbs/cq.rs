@@ -112,7 +112,7 @@ impl Ring {
             qp: core::ptr::null_mut(),
         };
         Ok(Self::Kernel {
-            slots: KVVec::from_elem(empty, slots as usize, GFP_KERNEL)?,
+            slots: KVVec::from_elem(empty, slots as usize, GFP_KERNEL_ACCOUNT)?,
             produced: 0,
             consumed: 0,
         })
@@ -326,7 +326,7 @@ unsafe fn create(
             untold: Atomic::new(false),
             callers <- Rundown::new(),
         }),
-        GFP_KERNEL,
+        GFP_KERNEL_ACCOUNT,
     )?;
     // SAFETY: `ib` is new and of our size; `destroy_cq` takes back what is set here.
     unsafe {

@@ -160,10 +160,9 @@ impl Keys {
         self.table.replace(number(key), object).map(drop)
     }
 
-    /// What `key` names, for longer.
-    pub fn find(&self, key: u32) -> Option<Arc<Keyed>> {
-        let bh = Bh::disable();
-        self.table.get(&bh, number(key)).map(Arc::from)
+    /// What `key` names.
+    pub fn get<'a>(&'a self, bh: &'a Bh, key: u32) -> Option<&'a Keyed> {
+        self.table.get_ref(bh, number(key))
     }
 
     /// Looks up a region, or a window's region.

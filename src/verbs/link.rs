@@ -146,7 +146,7 @@ impl Drop for CoreDevice {
 pub struct Links {
     #[pin]
     list: Mutex<KVec<Link>>,
-    /// Only one cleans up at a time. Outside of all other locks.
+    /// Only one cleans up at a time. Outside of RTNL and the list.
     #[pin]
     cleaning: Mutex<()>,
     #[pin]

@@ -15,6 +15,9 @@
 //!                        '> buffer back to the pool, waiting queue pairs become ready
 //! ```
 //!
+//! Packets that wait for memory (on-demand paging), off a wire or not, wait in these buffers, too, but
+//! not in the last quarter of them.
+//!
 //! No ICRC: nothing on the way could spoil the bytes.
 
 use kernel::prelude::*;
@@ -31,6 +34,8 @@ const HEAD_BYTES: usize = 128;
 const PAYLOAD_BYTES: usize = 4096;
 /// Packets under way to this host, over all queue pairs.
 const BUFFERS: usize = 512;
+/// Free buffers that packets waiting for memory leave to others.
+const SPARE: usize = BUFFERS / 4;
 
 /// A packet under way.
 pub struct Packet {
@@ -160,6 +165,12 @@ impl Loopback {
     /// Whether a buffer is free.
     pub fn has_room(&self) -> bool {
         !self.state.lock().free.is_empty()
+    }
+
+    /// Whether one more packet may wait for memory (on-demand paging), which may take for ever: a
+    /// process decides when its page comes, if it likes. The others must not want for buffers.
+    pub fn may_wait(&self) -> bool {
+        self.state.lock().free.len() >= SPARE
     }
 
     /// Queues a packet.

@@ -3,15 +3,18 @@
 //! Multicast groups: which queue pairs take what is sent to a GID.
 //!
 //! ```text
-//!   attach, detach   copy the table, change the copy, exchange, wait for readers, drop the old one
-//!   a packet         the table as it is now, without a lock while queue pairs take the packet
+//!   attach     allocate a node, insert it
+//!   detach     take the node out, wait for readers, free it. Allocates nothing: it must not fail for
+//!              a process that ends because memory is short
+//!   a packet   references to the members, as they are now; no lock while they take the packet
 //! ```
 //!
-//! Lock: [`Groups::changes`], sleeping, outside all others; [`Groups::table`], softirqs off, held to
-//! take or exchange one pointer.
+//! Lock: [`Groups::changes`], sleeping, outside all others; [`Groups::members`], softirqs off, never
+//! together with a queue pair's.
 
 use kernel::error::to_result;
 use kernel::prelude::*;
+use kernel::rbtree::{RBTree, RBTreeNode};
 use kernel::sync::{new_mutex, Arc, ArcBorrow, Mutex};
 
 use super::device::{limits, Device};
@@ -19,162 +22,130 @@ use super::errno;
 use super::lock::{new_bh_lock, Bh, BhLock};
 use super::object::Object;
 use super::qp::Qp;
+use super::table::wait_for_readers;
 use crate::rxe::wire::ip::embedded_v4;
 
 /// A device's groups.
 #[pin_data]
 pub struct Groups {
-    /// Memberships, and the right to change anything.
+    /// How many there are, and the right to change anything.
     #[pin]
-    changes: Mutex<u32>,
+    changes: Mutex<Count>,
     #[pin]
-    table: BhLock<Arc<Table>>,
+    members: BhLock<RBTree<Member, Arc<Qp>>>,
 }
 
-/// Sorted by GID; never changed.
-type Table = KVec<Group>;
+struct Count {
+    groups: u32,
+    members: u32,
+}
 
-#[derive(Clone)]
-struct Group {
+/// One membership. Those of a group are neighbours.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Member {
     gid: [u8; 16],
-    /// Never changed, never empty.
-    members: Arc<KVec<Arc<Qp>>>,
+    qpn: u32,
 }
 
-/// Where a group is, or belongs.
-fn find(table: &[Group], gid: &[u8; 16]) -> Result<usize, usize> {
-    table.binary_search_by(|group| group.gid.cmp(gid))
-}
-
-/// A copy with room for one more.
-fn copy<T: Clone>(of: &[T]) -> Result<KVec<T>> {
-    let mut copy = KVec::with_capacity(of.len().saturating_add(1), GFP_KERNEL)?;
-    for one in of {
-        copy.push(one.clone(), GFP_KERNEL)?;
-    }
-    Ok(copy)
-}
+/// The members of one group, as many as there are.
+type Group = [Option<Arc<Qp>>; limits::MCAST_ATTACH as usize];
 
 impl Groups {
     /// None yet.
-    pub fn new() -> impl PinInit<Self, Error> {
-        try_pin_init!(Self {
-            changes <- new_mutex!(0),
-            table <- new_bh_lock!(
-                Arc::new(Table::new(), GFP_KERNEL)?,
-                "usb4_rxe multicast groups"
-            ),
+    pub fn new() -> impl PinInit<Self> {
+        pin_init!(Self {
+            changes <- new_mutex!(Count { groups: 0, members: 0 }),
+            members <- new_bh_lock!(RBTree::new(), "usb4_rxe multicast groups"),
         })
     }
 
     /// Hands every queue pair of a group to `take`.
     pub fn for_each(&self, bh: &Bh, gid: &[u8; 16], mut take: impl FnMut(ArcBorrow<'_, Qp>)) {
-        let table = self.table.lock(bh).clone();
-        let Some(group) = find(&table, gid).ok().and_then(|at| table.get(at)) else {
-            return;
-        };
-        for qp in group.members.iter() {
+        for qp in self.group(bh, gid).iter().flatten() {
             take(qp.as_arc_borrow());
         }
-        // Not the last reference to the table, nor to a queue pair: who exchanged the table keeps
-        // the old one for a grace period, and softirqs are off here.
+        // Not the last reference to a queue pair: who detaches it waits for a grace period, and
+        // softirqs are off here.
     }
 
-    /// The table, for who holds `changes`.
-    fn current(&self) -> Arc<Table> {
-        let bh = Bh::disable();
-        let table = self.table.lock(&bh).clone();
-        table
+    /// The members of a group.
+    fn group(&self, bh: &Bh, gid: &[u8; 16]) -> Group {
+        let mut group = [const { None }; limits::MCAST_ATTACH as usize];
+        let mut next = Member { gid: *gid, qpn: 0 };
+        let members = self.members.lock(bh);
+        for place in &mut group {
+            let Some(cursor) = members.cursor_lower_bound(&next) else {
+                break;
+            };
+            let (member, qp) = cursor.current();
+            if member.gid != *gid {
+                break;
+            }
+            *place = Some(qp.clone());
+            // Numbers have 24 bits.
+            next.qpn = member.qpn.wrapping_add(1);
+        }
+        group
     }
 
-    /// Exchanges the table, for who holds `changes`. Sleeps.
-    fn exchange(&self, new: Arc<Table>) {
-        let old = {
-            let bh = Bh::disable();
-            let old = core::mem::replace(&mut *self.table.lock(&bh), new);
-            old
-        };
-        // SAFETY: We may sleep: our callers are verbs.
-        unsafe { compat::synchronize_rcu_expedited() };
-        drop(old);
-    }
-
-    /// Joins; once is as good as twice.
+    /// Joins; once is as good as twice. Sleeps.
     fn attach(&self, gid: &[u8; 16], qp: Arc<Qp>) -> Result {
-        let mut memberships = self.changes.lock();
-        let table = self.current();
-        let place = find(&table, gid);
-        let here: &[Arc<Qp>] = match place {
-            Ok(at) => table.get(at).map_or(&[], |group| &group.members),
-            Err(_) => &[],
-        };
-        if here.iter().any(|member| Arc::ptr_eq(member, &qp)) {
+        let mut count = self.changes.lock();
+        let group = self.group(&Bh::disable(), gid);
+        if group.iter().flatten().any(|one| Arc::ptr_eq(one, &qp)) {
             return Ok(());
         }
-        let is_new = place.is_err();
-        if here.len() >= limits::MCAST_ATTACH as usize
-            || *memberships >= limits::MCAST_TOTAL
-            || (is_new && table.len() >= limits::MCAST_GROUPS as usize)
+        let is_new = group.iter().all(Option::is_none);
+        if group.iter().all(Option::is_some)
+            || count.members >= limits::MCAST_TOTAL
+            || (is_new && count.groups >= limits::MCAST_GROUPS)
         {
             return Err(ENOMEM);
         }
-        let mut members = copy(here)?;
-        members.push(qp.clone(), GFP_KERNEL)?;
-        let members = Arc::new(members, GFP_KERNEL)?;
-        let mut new = copy(&table)?;
-        match place {
-            Ok(at) => {
-                if let Some(group) = new.get_mut(at) {
-                    group.members = members;
-                }
-            }
-            Err(at) => {
-                let group = Group { gid: *gid, members };
-                // There is room for it, see `copy`.
-                new.insert_within_capacity(at, group).map_err(|_| ENOMEM)?;
-            }
-        }
-        let new = Arc::new(new, GFP_KERNEL)?;
+        let node = RBTreeNode::new(Member::new(gid, &qp), qp.clone(), GFP_KERNEL_ACCOUNT)?;
         if is_new {
             listen(qp.device(), gid)?;
         }
         qp.attach();
-        *memberships = memberships.saturating_add(1);
-        self.exchange(new);
+        count.groups = count.groups.saturating_add(is_new.into());
+        count.members = count.members.saturating_add(1);
+        let bh = Bh::disable();
+        // There is none in its place, see above.
+        let _ = self.members.lock(&bh).insert(node);
         Ok(())
     }
 
-    /// Leaves.
+    /// Leaves. Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if it is not a member.
     fn detach(&self, gid: &[u8; 16], qp: ArcBorrow<'_, Qp>) -> Result {
-        let mut memberships = self.changes.lock();
-        let table = self.current();
-        let at = find(&table, gid).map_err(|_| EINVAL)?;
-        let members = &table.get(at).ok_or(EINVAL)?.members;
-        let us = core::ptr::from_ref::<Qp>(&qp);
-        let member = members
-            .iter()
-            .position(|member| core::ptr::eq(Arc::as_ptr(member), us))
-            .ok_or(EINVAL)?;
-        let mut new = copy(&table)?;
-        let is_last = members.len() == 1;
-        if is_last {
-            drop(new.remove(at));
-        } else {
-            let mut rest = copy(members)?;
-            drop(rest.remove(member));
-            if let Some(group) = new.get_mut(at) {
-                group.members = Arc::new(rest, GFP_KERNEL)?;
-            }
-        }
-        let new = Arc::new(new, GFP_KERNEL)?;
-        drop(table);
-        self.exchange(new);
-        *memberships = memberships.saturating_sub(1);
+        let mut count = self.changes.lock();
+        let (node, is_empty) = {
+            let bh = Bh::disable();
+            let node = self.members.lock(&bh).remove_node(&Member::new(gid, &qp));
+            (node, self.group(&bh, gid).iter().all(Option::is_none))
+        };
+        let node = node.ok_or(EINVAL)?;
+        wait_for_readers();
+        drop(node);
+        count.members = count.members.saturating_sub(1);
         qp.detach();
-        if is_last {
+        if is_empty {
+            count.groups = count.groups.saturating_sub(1);
             unlisten(qp.device(), gid);
         }
         Ok(())
+    }
+}
+
+impl Member {
+    fn new(gid: &[u8; 16], qp: &Qp) -> Self {
+        Self {
+            gid: *gid,
+            qpn: qp.name.qpn.get(),
+        }
     }
 }
 

@@ -60,7 +60,7 @@ impl Mapping {
                 core: zeroed(),
                 memory,
             },
-            GFP_KERNEL,
+            GFP_KERNEL_ACCOUNT,
         )?;
         let entry = NonNull::from(KBox::leak(entry));
         // SAFETY: The context is that of the process in this verb, the entry is ours and new.

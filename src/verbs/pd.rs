@@ -43,7 +43,7 @@ unsafe fn alloc(ib: *mut compat::ib_pd) -> Result {
     // SAFETY: The core has set the device, which lives longer than its objects.
     let device = Arc::from(unsafe { Device::from_ib((*ib).device) });
     let number = device.pd_numbers.take()?;
-    let pd = Arc::new(Pd { device, number }, GFP_KERNEL)?;
+    let pd = Arc::new(Pd { device, number }, GFP_KERNEL_ACCOUNT)?;
     // SAFETY: `ib` is new and of our size.
     unsafe { Object::set(ib, pd) };
     Ok(())

@@ -127,7 +127,7 @@ impl Queue {
             // Processes are told a length of 32 bits.
             .filter(|bytes| u32::try_from(bytes.next_multiple_of(PAGE_SIZE)).is_ok())
             .ok_or(EINVAL)?;
-        let memory = Arc::new(Memory::new(bytes)?, GFP_KERNEL)?;
+        let memory = Arc::new(Memory::new(bytes)?, GFP_KERNEL_ACCOUNT)?;
         // For the process; we have our own.
         memory
             .index(QUEUE_ELEMENT_AT)
@@ -144,7 +144,7 @@ impl Queue {
             mask,
             mapping,
         };
-        Ok(Arc::new(queue, GFP_KERNEL)?)
+        Ok(Arc::new(queue, GFP_KERNEL_ACCOUNT)?)
     }
 
     /// Where a process maps it.

@@ -112,12 +112,21 @@ impl State {
                 part.ring.publish_consumer(part.taken);
                 return Some(user_abi::decode_recv(entry, max_sge, room));
             }
-            // The newest ring stays, however empty.
-            part.end?;
             // Softirqs are off, so that pages that go away with it are freed later.
-            drop(self.parts.remove(0));
+            drop(self.remove_drained()?);
         }
         None
+    }
+
+    /// Takes out the oldest ring, if nothing will come out of it any more.
+    fn remove_drained(&mut self) -> Option<Part> {
+        let part = self.parts.first()?;
+        // The newest ring stays, however empty.
+        part.end?;
+        if part.left() != 0 {
+            return None;
+        }
+        self.parts.remove(0).ok()
     }
 }
 
@@ -154,7 +163,13 @@ impl Srq {
 
     /// Lets users post to another ring. Returns the ring they posted to.
     fn replace(&self, new: Arc<Queue>) -> Result<Arc<Queue>> {
+        // Freeing a ring may sleep: declared before the lock is taken, so dropped after it is free.
+        let mut drained = [const { None }; MAX_PARTS];
         let mut state = self.state.lock();
+        // An idle queue has nobody who takes, and so nobody else who finds that they are empty.
+        for place in &mut drained {
+            *place = state.remove_drained();
+        }
         if state.left() > new.capacity() {
             return Err(EINVAL);
         }
@@ -216,13 +231,13 @@ unsafe fn create(
     let ring = Queue::create(attr.max_wr, entry_bytes(attr.max_sge), udata.as_ref())?;
     attr.max_wr = ring.capacity();
     let info = ring.map_info();
-    let mut parts = KVec::with_capacity(MAX_PARTS, GFP_KERNEL)?;
-    parts.push(Part::new(ring), GFP_KERNEL)?;
+    let mut parts = KVec::with_capacity(MAX_PARTS, GFP_KERNEL_ACCOUNT)?;
+    parts.push(Part::new(ring), GFP_KERNEL_ACCOUNT)?;
     let state = State {
         parts,
         produced: 0,
         limit: Limit::armed(attr.srq_limit),
-        copy: KVec::from_elem(0, entry_bytes(attr.max_sge), GFP_KERNEL)?,
+        copy: KVec::from_elem(0, entry_bytes(attr.max_sge), GFP_KERNEL_ACCOUNT)?,
     };
     let number = device.srq_numbers.take()?;
     let give_back = ScopeGuard::new_with_data(device.clone(), |device| {
@@ -238,7 +253,7 @@ unsafe fn create(
             state <- new_irq_lock!(state, "usb4_rxe shared receive queue"),
             callers <- Rundown::new(),
         }),
-        GFP_KERNEL,
+        GFP_KERNEL_ACCOUNT,
     )?;
     if let Some(udata) = &udata {
         udata.respond(&user_abi::create_srq_response(info, number))?;

@@ -107,6 +107,30 @@ fn where_answers_go() {
 }
 
 #[test]
+fn answers_that_are_not_kept_are_asked_for_again() {
+    for fetch_add in [false, true] {
+        let mut lab = lab(Setup {
+            retry: 7,
+            ..strict()
+        });
+        lab.world.hasty = true;
+        lab.world.at(500, Happening::Absent(0, true));
+        lab.world.at(3_000_000, Happening::Absent(0, false));
+        let remote = lab.remote(0, 0);
+        let (op, len) = match fetch_add {
+            false => (SendOp::Read(remote), 3000),
+            true => (SendOp::FetchAdd { remote, add: 1 }, 8),
+        };
+        lab.send(10, 0, 0, op, len);
+        lab.until(3_000_000);
+        assert_eq!(lab.sends(0, 0), [], "{op:?}");
+        lab.until(10_000_000);
+        assert_eq!(lab.sends(0, 0), [WcStatus::Success], "{op:?}");
+        assert!(count(&lab, 0, |e| matches!(e, Event::Retry(_))) != 0);
+    }
+}
+
+#[test]
 fn what_is_to_be_sent() {
     // The front of the message is sent and asks for no answer, then its memory goes.
     for gone in [0, 1_000] {

@@ -117,6 +117,8 @@ pub struct World {
     rng: Rng,
     /// Frames a host may send per run, at random, so that the engine meets a busy link.
     pub busy: bool,
+    /// Frames that cannot be taken now are dropped instead of kept.
+    pub hasty: bool,
     /// Frames handed to the link.
     pub frames: u64,
     arrivals: Vec<(u64, Arrival)>,
@@ -197,6 +199,7 @@ impl World {
             now: 0,
             rng: Rng::new(seed),
             busy: false,
+            hasty: false,
             frames: 0,
             arrivals: Vec::new(),
             in_flight: 0,
@@ -323,6 +326,12 @@ impl World {
             return;
         }
         if self.take(host, node, &frame) == Taken::Again {
+            if self.hasty {
+                self.hosts[host].nodes[node].qp.none_waits(Time(self.now));
+                self.out.spare.push(frame);
+                self.run(host, node);
+                return;
+            }
             self.hosts[host].nodes[node].waiting.push_back(frame);
             self.at(self.now + FETCH, Happening::Fetched(host, node));
         } else {

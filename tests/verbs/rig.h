@@ -76,5 +76,6 @@ void test_maps(struct rig *rig);
 void test_mr(struct rig *rig);
 void test_mw(struct rig *rig);
 void test_odp(struct rig *rig);
+void test_qp(struct rig *rig);
 
 #endif

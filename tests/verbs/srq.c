@@ -117,6 +117,22 @@ static void limit_event(struct rig *rig)
 	destroy_user(&user);
 }
 
+/* Nothing posted, nothing taken: it is resized as often as one likes, and works after that. */
+static void resize_idle(struct rig *rig)
+{
+	struct user user;
+
+	connect_user(rig, &user);
+	for (int i = 0; i < 20; i++)
+		EQUAL(resize(user.srq, i % 2 ? 63 : 200), 0);
+	EQUAL(rig_srq_recv(rig, user.srq, 0), 0);
+	take(rig, &user, 1);
+	/* The same after it was used. */
+	for (int i = 0; i < 20; i++)
+		EQUAL(resize(user.srq, i % 2 ? 63 : 200), 0);
+	destroy_user(&user);
+}
+
 /* Requests in the old ring are taken first, however often it is resized. */
 static void resize_with_requests(struct rig *rig)
 {
@@ -147,5 +163,6 @@ void test_srq(struct rig *rig)
 {
 	refusals(rig);
 	limit_event(rig);
+	resize_idle(rig);
 	resize_with_requests(rig);
 }

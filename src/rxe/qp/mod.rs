@@ -262,6 +262,12 @@ impl<S: Storage> Qp<S> {
         taken
     }
 
+    /// No packet waits any more: the one that [`Self::packet`] wants handed in again is dropped, as if
+    /// it had been lost on the way.
+    pub fn none_waits(&mut self, now: Time) {
+        self.requester.retry.packet_waits(now, false);
+    }
+
     /// The rail is sure that a packet between the two hosts was lost, in either direction.
     pub fn loss<E: Env>(&mut self, env: &mut E) {
         let permits = self.state.permits();

@@ -6,13 +6,16 @@ use core::ffi::c_int;
 use core::slice;
 
 use kernel::prelude::*;
+use kernel::sync::Arc;
 
 use super::verbs::region;
 use super::Backing;
 use crate::rxe::access::{check, Access, Identity, Rights, Side};
 use crate::rxe::qpn::Qpn;
 use crate::verbs::device::Device;
+use crate::verbs::lock::Bh;
 use crate::verbs::object::Object;
+use crate::verbs::odp::OnDemand;
 use crate::verbs::pd::Pd;
 use crate::verbs::{errno, unsupported};
 
@@ -69,8 +72,15 @@ fn advise(
         }
         _ => return Err(unsupported()),
     };
-    let object = device.keys.find(piece.lkey).ok_or(EINVAL)?;
-    let mr = region(&object)?;
+    let (memory, offset) = find(device, who, piece)?;
+    memory.prefetch(offset, piece.length as usize, write, fault)
+}
+
+/// The memory that a piece lies in, and where. Only this is held while pages are fetched: other
+/// regions, and other processes', must not outlive their deregistration because they were named here.
+fn find(device: &Device, who: Identity, piece: &compat::ib_sge) -> Result<(Arc<OnDemand>, u64)> {
+    let bh = Bh::disable();
+    let mr = region(device.keys.get(&bh, piece.lkey).ok_or(EINVAL)?)?;
     let Backing::OnDemand(memory) = &mr.backing else {
         return Err(EINVAL);
     };
@@ -83,5 +93,5 @@ fn advise(
     };
     let at = check(&mr.facts, who, &want).map_err(|_| EINVAL)?;
     let offset = at.checked_sub(mr.facts.start).ok_or(EINVAL)?;
-    memory.prefetch(offset, piece.length as usize, write, fault)
+    Ok((memory.clone(), offset))
 }

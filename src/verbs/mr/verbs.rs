@@ -287,7 +287,8 @@ unsafe fn deregister(ib: *mut compat::ib_mr) -> Result {
     // the core's key; the number stays.
     drop(device.keys.remove(base.ib.lkey));
     // SAFETY: From `KBox::into_raw` in `publish`, and nobody else's any more, as our caller
-    // promises. The last reference to the object goes with it: the memory is unpinned here.
+    // promises. The last reference to the object goes with it: pinned memory is unpinned here. Only
+    // memory on demand may be held by another call, that fetches it (`advise_mr`), until that is done.
     drop(unsafe { KBox::from_raw(core::ptr::from_mut(base)) });
     Ok(())
 }

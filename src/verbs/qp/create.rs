@@ -165,7 +165,7 @@ unsafe fn create(
         ends: Ends::new(entry)?,
         alive: true,
         timer_at: None,
-        waiting: KVec::with_capacity(WAITING, GFP_KERNEL)?,
+        waiting: KVec::with_capacity(WAITING, GFP_KERNEL_ACCOUNT)?,
         given: Given::new(),
     };
     let sq = SendQueue {
@@ -199,7 +199,7 @@ unsafe fn create(
             links <- kernel::list::ListLinks::new(),
             tracker <- kernel::list::AtomicTracker::new(),
         }),
-        GFP_KERNEL,
+        GFP_KERNEL_ACCOUNT,
     )?;
 
     if let Some(udata) = &udata {

@@ -23,8 +23,8 @@ pub struct Memory {
 }
 
 fn filled<T: Copy>(value: T, count: usize) -> Result<KVVec<T>> {
-    let mut all = KVVec::with_capacity(count, GFP_KERNEL)?;
-    all.extend_with(count, value, GFP_KERNEL)?;
+    let mut all = KVVec::with_capacity(count, GFP_KERNEL_ACCOUNT)?;
+    all.extend_with(count, value, GFP_KERNEL_ACCOUNT)?;
     Ok(all)
 }
 
@@ -38,8 +38,8 @@ impl Memory {
             len: 0,
             lkey: 0,
         };
-        let mut recv_room = KVec::with_capacity(recv_pieces, GFP_KERNEL)?;
-        recv_room.extend_with(recv_pieces, empty, GFP_KERNEL)?;
+        let mut recv_room = KVec::with_capacity(recv_pieces, GFP_KERNEL_ACCOUNT)?;
+        recv_room.extend_with(recv_pieces, empty, GFP_KERNEL_ACCOUNT)?;
         Ok(Self {
             slots: filled(Slot::EMPTY, slots)?,
             send_room: filled(empty, slots.saturating_mul(send_pieces.max(1)))?,

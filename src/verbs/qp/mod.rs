@@ -28,6 +28,7 @@ pub use modify::{modify_qp, query_qp};
 pub use post::{post_recv, post_send};
 pub use queues::{Ends, RecvQueue, SendQueue};
 
+use kernel::alloc::kvec::PushError;
 use kernel::list::{impl_list_arc_safe, impl_list_item, AtomicTracker, ListLinks, TryNewListArc};
 use kernel::prelude::*;
 use kernel::sync::atomic::{ordering, Atomic};
@@ -131,6 +132,17 @@ struct Inner {
     given: modify::Given,
 }
 
+impl Inner {
+    /// Gives up the packets that wait for memory. Call [`Schedule::room`] once the lock is free.
+    ///
+    /// [`Schedule::room`]: super::schedule::Schedule::room
+    fn drop_waiting(&mut self, loopback: &Loopback) {
+        while let Some(packet) = self.waiting.pop() {
+            loopback.put(packet);
+        }
+    }
+}
+
 /// One call of the engine.
 struct Turn<'a, 'e> {
     engine: &'a mut engine::Qp<Memory>,
@@ -145,29 +157,36 @@ impl Turn<'_, '_> {
     /// there.
     #[inline]
     fn take(&mut self, packet: KBox<Packet>, loopback: &Loopback) {
-        let packet = match self.waiting.is_empty() && self.hand_in(&packet) == Taken::Done {
-            true => Some(packet),
-            // Too many: as if it had been lost on the way.
-            false => match self.waiting.push_within_capacity(packet) {
-                Ok(()) => None,
-                Err(error) => Some(error.0),
-            },
-        };
-        if let Some(packet) = packet {
+        if self.waiting.is_empty() && self.hand_in(&packet) == Taken::Done {
             loopback.put(packet);
+            return;
+        }
+        let kept = match loopback.may_wait() {
+            true => self.waiting.push_within_capacity(packet),
+            false => Err(PushError(packet)),
+        };
+        // Too many: as if it had been lost on the way.
+        if let Err(PushError(packet)) = kept {
+            loopback.put(packet);
+            if self.waiting.is_empty() {
+                self.engine.none_waits(self.now);
+            }
         }
     }
 
-    /// Hands in what waits, as far as it goes now.
-    fn take_waiting(&mut self, loopback: &Loopback) {
+    /// Hands in what waits, as far as it goes now. Whether that gave buffers back.
+    fn take_waiting(&mut self, loopback: &Loopback) -> bool {
+        let mut freed = false;
         while let Some(first) = self.waiting.first() {
             if hand_in(self.engine, self.now, first, self.env) == Taken::Again {
-                return;
+                break;
             }
             if let Ok(packet) = self.waiting.remove(0) {
                 loopback.put(packet);
+                freed = true;
             }
         }
+        freed
     }
 
     fn hand_in(&mut self, packet: &Packet) -> Taken {
@@ -382,11 +401,15 @@ impl Qp {
 
     /// The timer fired.
     pub(super) fn timer_fired(qp: ArcBorrow<'_, Self>, bh: &Bh) {
+        let mut freed = false;
         Self::with_engine(qp, bh, |turn| {
             *turn.timer_at = None;
-            turn.take_waiting(&qp.device.loopback);
+            freed = turn.take_waiting(&qp.device.loopback);
             turn.engine.timeout(turn.now, turn.env);
         });
+        if freed {
+            qp.device.schedule.room();
+        }
         deliver::deliver(qp.device.as_arc_borrow(), bh);
     }
 
@@ -441,14 +464,21 @@ impl Qp {
         // It waits for memory, or behind one that does. The frame cannot wait: a copy does, and if
         // there is no room for one it is as if it had been lost on the way.
         let loopback = &this.device.loopback;
-        if let Some(mut copy) = loopback.take() {
+        let place = match loopback.may_wait() {
+            true => loopback.take(),
+            false => None,
+        };
+        if let Some(mut copy) = place {
             let kept = match copy.fill(this.name.qpn, head, payload) {
-                true => waiting.push_within_capacity(copy).map_err(|full| full.0),
-                false => Err(copy),
+                true => waiting.push_within_capacity(copy),
+                false => Err(PushError(copy)),
             };
-            if let Err(copy) = kept {
+            if let Err(PushError(copy)) = kept {
                 loopback.put(copy);
             }
+        }
+        if waiting.is_empty() {
+            engine.none_waits(timer::now());
         }
     }
 
@@ -477,9 +507,7 @@ impl Qp {
             let bh = Bh::disable();
             let mut inner = self.inner.lock(&bh);
             inner.alive = false;
-            while let Some(packet) = inner.waiting.pop() {
-                self.device.loopback.put(packet);
-            }
+            inner.drop_waiting(&self.device.loopback);
         }
         self.timer.cancel();
         self.callers.close();

@@ -66,6 +66,11 @@ impl Given {
         self.0.en_sqd_async_notify != 0
     }
 
+    /// The user does not want to know, unless it says so again.
+    fn forget_drained(&mut self) {
+        self.0.en_sqd_async_notify = 0;
+    }
+
     /// Takes over what `mask` names.
     fn take(&mut self, attr: &compat::ib_qp_attr, mask: u32) {
         let ours = &mut self.0;
@@ -126,12 +131,19 @@ fn modify(qp: ArcBorrow<'_, Qp>, attr: &compat::ib_qp_attr, mask: u32) -> Result
     let bh = Bh::disable();
     {
         let mut inner = qp.inner.lock(&bh);
+        let from = inner.engine.state();
         if inner.alive {
             modified = inner.engine.modify(&change).map_err(|_| EINVAL);
         }
         if modified.is_ok() {
+            if change.state == Some(State::Sqd) && from != State::Sqd {
+                // It is asked for with each drain.
+                inner.given.forget_drained();
+            }
             inner.given.take(attr, mask);
             if change.state == Some(State::Reset) {
+                // They were sent to its last life.
+                inner.drop_waiting(&qp.device.loopback);
                 qp.sq.forget(&mut inner.ends);
                 if let Some(rq) = &qp.rq {
                     rq.forget(&mut inner.ends);
@@ -141,6 +153,9 @@ fn modify(qp: ArcBorrow<'_, Qp>, attr: &compat::ib_qp_attr, mask: u32) -> Result
     }
     // The new state may be one in which there is something to do: send, flush, drain.
     Qp::run(qp, &bh);
+    if change.state == Some(State::Reset) {
+        qp.device.schedule.room();
+    }
     deliver::deliver(qp.device.as_arc_borrow(), &bh);
     modified
 }

@@ -39,8 +39,8 @@ pub struct Ends {
 impl Ends {
     /// At the beginning, for entries of at most `entry` bytes.
     pub fn new(entry: usize) -> Result<Self> {
-        let mut copy = KVec::with_capacity(entry, GFP_KERNEL)?;
-        copy.extend_with(entry, 0u8, GFP_KERNEL)?;
+        let mut copy = KVec::with_capacity(entry, GFP_KERNEL_ACCOUNT)?;
+        copy.extend_with(entry, 0u8, GFP_KERNEL_ACCOUNT)?;
         Ok(Self {
             sq_taken: 0,
             sq_released: 0,

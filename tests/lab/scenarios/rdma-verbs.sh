@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 # What the objects around queue pairs promise: notification, overrun, resizing, limits, address handles, multicast, mappings,
-# memory regions, windows, on-demand paging.
+# memory regions, windows, on-demand paging; and what queue pairs tell: events.
 # lab: --hosts 1 --rails 0 --smp 2 --timeout 300
 . /checkout/tests/lab/guest/rdma.sh
 . /checkout/tests/lab/guest/check.sh
@@ -9,7 +9,7 @@
 program=/checkout/out/verbs/verbs
 [ -x $program ] || fail "no $program: run tests/verbs/build"
 rdma_up
-for test in cq srq ah mcast maps mr mw odp; do
+for test in cq srq ah mcast maps mr mw odp qp; do
 	check "$test" $program "$rdma_dev" "$rdma_gid" "$test"
 done
 checks_end
