@@ -13,6 +13,7 @@
 #include <linux/ratelimit.h>
 #include <linux/rcupdate.h>
 #include <linux/rtnetlink.h>
+#include <linux/string.h>
 #include <linux/thunderbolt.h>
 #include <linux/version.h>
 #include <linux/workqueue.h>
@@ -197,6 +198,12 @@ bool usb4_rxe_may_log(void)
 	static DEFINE_RATELIMIT_STATE(limit, 10 * HZ, 30);
 
 	return __ratelimit(&limit);
+}
+
+/* Whether it is a host router, and so may have devices of ours below it. Other devices may go with RTNL held. */
+bool usb4_rxe_is_host_router(const struct device *dev)
+{
+	return dev->driver && !strcmp(dev->driver->name, "thunderbolt");
 }
 
 /* Devices that lose their driver, or go, are told of. */

@@ -385,7 +385,7 @@ pub enum Trouble {
     Refused(Refusal),
     /// The rail's number is taken; this one is not.
     Taken(RailId),
-    /// One end has forgotten the other since they agreed; the next life will do.
+    /// One end has forgotten the other, or somebody else, since they agreed; the next life will do.
     Outdated,
     /// What failed, and how.
     Failed(&'static str, Error),

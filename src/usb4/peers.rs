@@ -26,8 +26,8 @@
 //!
 //! The numbers of a wire go on while rails come and go, so both ends must begin anew together. A peer's
 //! new instance says that it has. So does a later *generation*: an end counts how often it has forgotten
-//! a peer while the module stayed, because the host router below which it had its devices went, or
-//! because there were too many. It does not say whom, so for the others, too, all begins anew when they
+//! a peer while the module stayed: because the host router below which it had its devices went, because
+//! there were too many, or because two were one. It does not say whom, so for the others, too, all begins anew when they
 //! log in next: that costs them what is on the way.
 //!
 //! A cable between two routers of this host has our own instance at its other end. Its two ends are
@@ -35,7 +35,7 @@
 //!
 //! # Locks
 //!
-//! The list of peers, then RTNL. A peer's rails, then what [`super::cable`] says. Never the list under
+//! Who ends peers, then the list of peers, then RTNL. A peer's rails, then what [`super::cable`] says. Never the list under
 //! a peer's rails.
 
 use kernel::fmt;
@@ -136,6 +136,13 @@ struct Rail {
 }
 
 global_lock! {
+    /// Held by whoever takes a peer off the list, until that has ended: who waits for all peers below
+    /// a device waits for those, too.
+    // SAFETY: Initialised by `Peers::new`, before anything that uses it.
+    unsafe(uninit) static ENDING: Mutex<()> = ();
+}
+
+global_lock! {
     // SAFETY: Initialised by `Peers::new`, before anything that uses it.
     unsafe(uninit) static PEERS: Mutex<KVec<Arc<Peer>>> = KVec::new();
 }
@@ -160,22 +167,25 @@ fn forget(peers: &mut KVec<Arc<Peer>>, at: usize) -> Option<Arc<Peer>> {
     peers.remove(at).ok()
 }
 
-/// The peer of a cable that begins a life; a new one if it was never seen.
+/// The peer of a cable that begins a life; a new one if it was never seen. May end another peer, which
+/// sleeps and takes RTNL.
 ///
 /// # Errors
 ///
 /// What failed.
 pub fn find(xdomain: &XDomain, life: &Life) -> Result<Arc<Peer>, Trouble> {
-    let forgotten = {
+    let _ending = ENDING.lock();
+    let over = {
         let mut peers = PEERS.lock();
         if life.mine.generation != generation() {
             return Err(Trouble::Outdated);
         }
         match who(&mut peers, xdomain, life)? {
             Known::Peer(peer) => return Ok(peer),
-            Known::Forgotten(peer) => peer,
+            Known::Ended(peer) => peer,
             Known::Nobody if peers.len() >= MAX_PEERS => {
-                let idle = peers.iter().position(|peer| peer.rails.lock().is_idle());
+                // The youngest: somebody who shows a new face each time does not push out old friends.
+                let idle = peers.iter().rposition(|peer| peer.rails.lock().is_idle());
                 idle.and_then(|at| forget(&mut peers, at)).ok_or({
                     let what = "remember one more peer: too many are connected";
                     Trouble::Failed(what, EBUSY)
@@ -184,7 +194,7 @@ pub fn find(xdomain: &XDomain, life: &Life) -> Result<Arc<Peer>, Trouble> {
             Known::Nobody => return add(&mut peers, xdomain, life),
         }
     };
-    forgotten.end();
+    over.end();
     Err(Trouble::Outdated)
 }
 
@@ -192,8 +202,8 @@ pub fn find(xdomain: &XDomain, life: &Life) -> Result<Arc<Peer>, Trouble> {
 enum Known {
     Nobody,
     Peer(Arc<Peer>),
-    /// The same host as another peer: it has to be ended, and then it is that one.
-    Forgotten(Arc<Peer>),
+    /// The same host as this other peer, which is off the list and has to be ended.
+    Ended(Arc<Peer>),
 }
 
 fn who(peers: &mut KVec<Arc<Peer>>, xdomain: &XDomain, life: &Life) -> Result<Known, Trouble> {
@@ -210,20 +220,13 @@ fn who(peers: &mut KVec<Arc<Peer>>, xdomain: &XDomain, life: &Life) -> Result<Kn
         let by_instance = position(&|identity| identity.is_instance(instance));
         match (by_router, by_instance) {
             (Some(router), Some(host)) if router != host => {
-                if !peers[router].identity.lock().moved(&ends.1) {
+                if peers[router].identity.lock().gives_up(&ends.1) {
+                    Some(host)
+                } else {
                     let (older, younger) = (router.min(host), router.max(host));
-                    let Some(gone) = forget(peers, younger) else {
-                        return Ok(Known::Nobody);
-                    };
-                    let routers = core::mem::take(&mut gone.identity.lock().routers);
-                    let mut identity = peers[older].identity.lock();
-                    for router in &routers {
-                        identity.learn(router, instance)?;
-                    }
-                    drop(identity);
-                    return Ok(Known::Forgotten(gone));
+                    unite(&peers[older], &peers[younger], instance)?;
+                    return Ok(forget(peers, younger).map_or(Known::Nobody, Known::Ended));
                 }
-                Some(host)
             }
             (by_router, by_instance) => by_router.or(by_instance),
         }
@@ -234,6 +237,23 @@ fn who(peers: &mut KVec<Arc<Peer>>, xdomain: &XDomain, life: &Life) -> Result<Kn
     let peer = peers[at].clone();
     peer.identity.lock().learn(&ends.1, instance)?;
     Ok(Known::Peer(peer))
+}
+
+/// Two peers are one host: the older one takes over by what the younger one is recognised.
+fn unite(older: &Peer, younger: &Peer, instance: u64) -> Result<(), Trouble> {
+    let failed = |_| Trouble::Failed("remember the peer", ENOMEM);
+    let mut routers = KVec::new();
+    {
+        let identity = younger.identity.lock();
+        routers
+            .extend_from_slice(&identity.routers, GFP_KERNEL)
+            .map_err(failed)?;
+    }
+    let mut identity = older.identity.lock();
+    for router in &routers {
+        identity.learn(router, instance)?;
+    }
+    Ok(())
 }
 
 /// A peer that was never seen.
@@ -263,8 +283,9 @@ impl Identity {
         self.ourselves.is_none() && self.instance == instance
     }
 
-    /// A router was seen in another host. False: it was the only one, so the host is the other one.
-    fn moved(&mut self, router: &Uuid) -> bool {
+    /// A router is in another host now, so this host is recognised by its others. False: it has no
+    /// others, so this host is that other one.
+    fn gives_up(&mut self, router: &Uuid) -> bool {
         if self.routers.len() > 1 {
             self.routers.retain(|other| other != router);
             true
@@ -398,10 +419,8 @@ impl Peer {
     pub fn bring_up(&self, cable: &Arc<Cable>, life: &Life) -> Result<(), Trouble> {
         let mut rails = self.rails.lock();
         if rails.ethernet.is_none() {
-            return Err(Trouble::Failed(
-                "use the peer: its host router goes",
-                ENODEV,
-            ));
+            // It has ended since it was found.
+            return Err(Trouble::Outdated);
         }
         self.meet(&mut rails, life)?;
         let id = life.agreement.rail;
@@ -772,6 +791,7 @@ pub fn show(f: &mut fmt::Formatter<'_>) -> fmt::Result {
 
 /// A device is about to lose its driver, or to go: so must what hangs below it. Its cables are shut.
 pub fn parent_gone(device: *mut compat::device) {
+    let _ending = ENDING.lock();
     loop {
         let peer = {
             let mut peers = PEERS.lock();
@@ -790,6 +810,8 @@ impl Peers {
     /// Once per load of the module, and first.
     pub fn new() -> Self {
         // SAFETY: As our caller promises.
+        unsafe { ENDING.init() };
+        // SAFETY: As above.
         unsafe { PEERS.init() };
         Self(())
     }

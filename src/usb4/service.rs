@@ -266,8 +266,9 @@ unsafe extern "C" fn device_event(
         compat::bus_notifier_event_BUS_NOTIFY_UNBIND_DRIVER
             | compat::bus_notifier_event_BUS_NOTIFY_DEL_DEVICE
     );
-    if is_end {
-        let device: *mut compat::device = device.cast();
+    let device: *mut compat::device = device.cast();
+    // SAFETY: The core hands in a device that stays during the call.
+    if is_end && unsafe { compat::usb4_rxe_is_host_router(device) } {
         if let Some(service) = service() {
             while let Some(cable) = service.find(|cable| cable.is_below(device)) {
                 cable.shut();
