@@ -25,7 +25,7 @@ use kernel::sync::{new_mutex, new_spinlock, Arc, Mutex, SpinLock};
 use kernel::time::msecs_to_jiffies;
 use kernel::workqueue::{impl_has_delayed_work, new_delayed_work, DelayedWork, WorkItem};
 
-use super::peers::{self, Peer};
+use super::peers::{self, Peer, WireName};
 use super::rail::frame::close::Reason;
 use super::rail::frame::envelope::Envelope;
 use super::rail::frame::header::VERSION;
@@ -48,6 +48,9 @@ pub struct Cable {
     tx_hop: Atomic<i32>,
     #[pin]
     login: Mutex<Login>,
+    /// The wire of whom it leads to, as far as is known.
+    #[pin]
+    wire: Mutex<Option<Arc<WireName>>>,
     /// One at a time carries out steps.
     #[pin]
     carrying: Mutex<Carried>,
@@ -115,7 +118,7 @@ fn hello(instance: u64, tx_hop: i32, rail: RailId) -> Hello {
         offers: Capabilities::E2E.with(Capabilities::TRAINS),
         requires: Capabilities::REQUIRED,
         instance,
-        generation: peers::generation(),
+        wire: peers::no_wire(),
         rx_ring: ring,
         tx_ring: ring,
         hop: tx_hop as u16,
@@ -138,12 +141,14 @@ impl Cable {
         };
         let login = Login::new(hello(instance, 0, number));
         let device = xdomain.device() as usize;
+        let wire = peers::wire_to(&xdomain.remote());
         let cable = Arc::pin_init(
             pin_init!(Self {
                 xdomain,
                 device,
                 tx_hop: Atomic::new(0),
                 login <- new_mutex!(login, "usb4_rxe login"),
+                wire <- new_mutex!(wire, "usb4_rxe cable's wire"),
                 carrying <- new_mutex!(carried, "usb4_rxe cable"),
                 work <- new_delayed_work!("usb4_rxe cable"),
                 gate <- new_spinlock!(true, "usb4_rxe cable's gate"),
@@ -218,6 +223,17 @@ impl Cable {
         self.device == device as usize && *self.gate.lock()
     }
 
+    /// Whom it leads to is known now.
+    pub fn set_wire(&self, wire: &Arc<WireName>) {
+        *self.wire.lock() = Some(wire.clone());
+    }
+
+    /// Which wire it would be a rail of.
+    fn wire(&self) -> u32 {
+        let wire = self.wire.lock();
+        wire.as_ref().map_or_else(peers::no_wire, |wire| wire.get())
+    }
+
     /// Whether a message is for this cable.
     pub fn is_for_us(&self, envelope: &Envelope) -> bool {
         let end = &self.xdomain;
@@ -232,7 +248,7 @@ impl Cable {
         };
         let answer = {
             let mut login = self.login.lock();
-            login.renew(peers::generation());
+            login.renew(self.wire());
             login.hear(now(), &envelope.message)
         };
         if let Some(answer) = answer {
@@ -266,7 +282,7 @@ impl Cable {
         loop {
             let step = {
                 let mut login = self.login.lock();
-                login.renew(peers::generation());
+                login.renew(self.wire());
                 login.step(now())
             };
             self.tell_news();
@@ -322,6 +338,7 @@ impl Cable {
     fn begin(self: &Arc<Self>, carried: &mut Carried, life: &Life) -> Result<(), Trouble> {
         note(life.agreement.epoch);
         let peer = peers::find(&self.xdomain, life)?;
+        self.set_wire(peer.wire_name());
         peer.bring_up(self, life)?;
         carried.complaint = None;
         let is_plugged_in = !core::mem::replace(&mut carried.is_known, true);
@@ -385,7 +402,7 @@ pub enum Trouble {
     Refused(Refusal),
     /// The rail's number is taken; this one is not.
     Taken(RailId),
-    /// One end has forgotten the other, or somebody else, since they agreed; the next life will do.
+    /// What they agreed on does not hold any more; the next life will do.
     Outdated,
     /// What failed, and how.
     Failed(&'static str, Error),

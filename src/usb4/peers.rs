@@ -22,13 +22,12 @@
 //! A host whose router was seen alone before, and that now shows by its instance that it is the host of
 //! others, too, was two peers by mistake: the younger one ends, and its cables join the older one.
 //!
-//! # Who has forgotten whom
+//! # Which numbers go on
 //!
-//! The numbers of a wire go on while rails come and go, so both ends must begin anew together. A peer's
-//! new instance says that it has. So does a later *generation*: an end counts how often it has forgotten
-//! a peer while the module stayed: because the host router below which it had its devices went, because
-//! there were too many, or because two were one. It does not say whom, so for the others, too, all begins anew when they
-//! log in next: that costs them what is on the way.
+//! The numbers of a wire go on while rails come and go, so both ends must begin anew together. Each
+//! wire has a name, made of what both said when it began, and a Login says the name of the wire it
+//! would go on with. An end that has forgotten the other (its module was loaded anew, its host router
+//! went, it knew too many) has none: [`Life::numbers`].
 //!
 //! A cable between two routers of this host has our own instance at its other end. Its two ends are
 //! two peers, each for itself, known by both UUIDs.
@@ -50,9 +49,9 @@ use super::cable::{Cable, Trouble};
 use super::ethernet::{self, Ethernet};
 use super::rail::frame::close::Reason;
 use super::rail::frame::envelope::Uuid;
-use super::rail::frame::hello::{Capabilities, Cause, Refusal};
+use super::rail::frame::hello::{Capabilities, Cause, Refusal, NO_WIRE};
 use super::rail::id::RailId;
-use super::rail::login::Life;
+use super::rail::login::{Life, Numbers};
 use super::rail::port::Down;
 use super::rail::tally::Table;
 use super::rail::tx::RailUp;
@@ -77,6 +76,8 @@ const GOODBYE_MS: i64 = 5;
 #[pin_data]
 pub struct Peer {
     wire: Arc<Wire>,
+    /// Changed under the rails.
+    wire_name: Arc<WireName>,
     deaths: Arc<Deaths>,
     /// It never had an RDMA device.
     is_new: Atomic<bool>,
@@ -109,19 +110,8 @@ struct Rails {
     slots: [Option<Rail>; MAX_RAILS],
     /// Why each number's last rail ended.
     ended: [Option<&'static str>; MAX_RAILS],
-    /// What both ends remembered of each other when the numbers of the wire began.
-    met: Option<Met>,
-}
-
-/// What two ends remember of each other.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Met {
-    /// Which load of the peer's module it is.
+    /// Which load of the peer's module the wire began with.
     instance: u64,
-    /// Our generation.
-    ours: u32,
-    /// The peer's.
-    theirs: u32,
 }
 
 /// A rail that is up.
@@ -147,24 +137,33 @@ global_lock! {
     unsafe(uninit) static PEERS: Mutex<KVec<Arc<Peer>>> = KVec::new();
 }
 
+/// The name of a peer's wire; 0: it has none.
+pub struct WireName(Atomic<u32>);
+
+impl WireName {
+    /// What a Login says of it.
+    pub fn get(&self) -> u32 {
+        match self.0.load(ordering::Relaxed) {
+            0 => no_wire(),
+            name => name,
+        }
+    }
+}
+
 /// How often a peer was forgotten while this module was loaded.
-static GENERATION: Atomic<u32> = Atomic::new(0);
+static FORGOTTEN: Atomic<u32> = Atomic::new(0);
 
-/// How often a peer was forgotten. Later ones may be lower numbers: it wraps.
-pub fn generation() -> u32 {
-    GENERATION.load(ordering::Relaxed)
+/// What a Login says on a cable to a peer without a wire, or to who knows whom.
+pub fn no_wire() -> u32 {
+    FORGOTTEN.load(ordering::Relaxed) | NO_WIRE
 }
 
-/// Whether one generation is before another.
-fn is_before(one: u32, other: u32) -> bool {
-    one.wrapping_sub(other) > u32::MAX / 2
-}
-
-/// Takes a peer off the list; it has to be ended then, without the list.
-fn forget(peers: &mut KVec<Arc<Peer>>, at: usize) -> Option<Arc<Peer>> {
-    // Before anybody can find that it is gone, so that nobody agrees on a life with a new one unnoticed.
-    GENERATION.fetch_add(1, ordering::Relaxed);
-    peers.remove(at).ok()
+/// The wire to the host with this router, if it is known.
+pub fn wire_to(router: &Uuid) -> Option<Arc<WireName>> {
+    let peers = PEERS.lock();
+    let mut peers = peers.iter();
+    let peer = peers.find(|peer| peer.identity.lock().has(router))?;
+    Some(peer.wire_name.clone())
 }
 
 /// The peer of a cable that begins a life; a new one if it was never seen. May end another peer, which
@@ -177,16 +176,13 @@ pub fn find(xdomain: &XDomain, life: &Life) -> Result<Arc<Peer>, Trouble> {
     let _ending = ENDING.lock();
     let over = {
         let mut peers = PEERS.lock();
-        if life.mine.generation != generation() {
-            return Err(Trouble::Outdated);
-        }
         match who(&mut peers, xdomain, life)? {
             Known::Peer(peer) => return Ok(peer),
             Known::Ended(peer) => peer,
             Known::Nobody if peers.len() >= MAX_PEERS => {
                 // The youngest: somebody who shows a new face each time does not push out old friends.
                 let idle = peers.iter().rposition(|peer| peer.rails.lock().is_idle());
-                idle.and_then(|at| forget(&mut peers, at)).ok_or({
+                idle.and_then(|at| peers.remove(at).ok()).ok_or({
                     let what = "remember one more peer: too many are connected";
                     Trouble::Failed(what, EBUSY)
                 })?
@@ -225,7 +221,7 @@ fn who(peers: &mut KVec<Arc<Peer>>, xdomain: &XDomain, life: &Life) -> Result<Kn
                 } else {
                     let (older, younger) = (router.min(host), router.max(host));
                     unite(&peers[older], &peers[younger], instance)?;
-                    return Ok(forget(peers, younger).map_or(Known::Nobody, Known::Ended));
+                    return Ok(peers.remove(younger).map_or(Known::Nobody, Known::Ended));
                 }
             }
             (by_router, by_instance) => by_router.or(by_instance),
@@ -349,16 +345,18 @@ impl Peer {
     fn new(xdomain: &XDomain, identity: Identity) -> Result<Arc<Self>> {
         let deaths = Deaths::new()?;
         let wire = Wire::new(deaths.clone())?;
+        let wire_name = Arc::new(WireName(Atomic::new(0)), GFP_KERNEL)?;
         let parent = xdomain.device();
         let rails = Rails {
             ethernet: None,
             slots: [const { None }; MAX_RAILS],
             ended: [None; MAX_RAILS],
-            met: None,
+            instance: 0,
         };
         let peer = Arc::pin_init(
             pin_init!(Self {
                 wire,
+                wire_name,
                 deaths,
                 is_new: Atomic::new(true),
                 parent,
@@ -382,6 +380,11 @@ impl Peer {
                 Err(error)
             }
         }
+    }
+
+    /// The name of its wire.
+    pub fn wire_name(&self) -> &Arc<WireName> {
+        &self.wire_name
     }
 
     /// Whether this is the first time that somebody asks.
@@ -463,23 +466,24 @@ impl Peer {
         Ok(())
     }
 
-    /// If one end has forgotten the other since the last rail, rails from before are dead, and
-    /// everything begins anew.
+    /// Sees to it that the wire's numbers are those that both ends mean.
     fn meet(&self, rails: &mut Rails, life: &Life) -> Result<(), Trouble> {
-        let now = Met {
-            instance: life.theirs.instance,
-            ours: life.mine.generation,
-            theirs: life.theirs.generation,
-        };
-        if let Some(met) = rails.met {
-            if met == now {
-                return Ok(());
-            }
-            let is_late = is_before(now.ours, met.ours) || is_before(now.theirs, met.theirs);
-            if met.instance == now.instance && is_late {
-                return Err(Trouble::Outdated);
-            }
+        let instance = life.theirs.instance;
+        match life.numbers(self.wire_name.get(), rails.instance == instance) {
+            Numbers::GoOn => return Ok(()),
+            Numbers::AskAgain => return Err(Trouble::Outdated),
+            Numbers::BeginAnew => {}
         }
+        self.end_rails(rails);
+        self.wire.reset();
+        rails.instance = instance;
+        let name = &self.wire_name.0;
+        name.store(life.agreement.wire, ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Ends all rails.
+    fn end_rails(&self, rails: &mut Rails) {
         for id in RailId::all() {
             if let Some(rail) = rails.slots[id.index()].take() {
                 rail.cable.died(&rail.life);
@@ -487,11 +491,6 @@ impl Peer {
             }
         }
         rails.update();
-        if rails.met.is_some() {
-            self.wire.reset();
-        }
-        rails.met = Some(now);
-        Ok(())
     }
 
     /// Rings and paths.
@@ -543,7 +542,9 @@ impl Peer {
         self.end_rail(&mut rails, id, rail);
     }
 
-    fn end_rail(&self, rails: &mut Rails, id: RailId, rail: Rail) {
+    fn end_rail(&self, rails: &mut Rails, id: RailId, mut rail: Rail) {
+        // What the wire knows, if it was quicker than the work that is told of it.
+        rail.why = rail.why.or(self.deaths.noted(id));
         if let (None, Some(reason)) = (rail.why, rail.cable.goodbye()) {
             self.wire.close_rail(id, reason);
             fsleep(Delta::from_millis(GOODBYE_MS));
@@ -625,13 +626,9 @@ impl Peer {
     fn end(&self) {
         let ethernet = {
             let mut rails = self.rails.lock();
-            for id in RailId::all() {
-                if let Some(rail) = rails.slots[id.index()].take() {
-                    rail.cable.died(&rail.life);
-                    self.end_rail(&mut rails, id, rail);
-                }
-            }
-            rails.update();
+            self.end_rails(&mut rails);
+            FORGOTTEN.fetch_add(1, ordering::Relaxed);
+            self.wire_name.0.store(0, ordering::Relaxed);
             rails.ethernet.take()
         };
         self.wire.set_netdev(None);
@@ -751,6 +748,10 @@ impl Deaths {
         core::mem::replace(&mut *self.dead.lock(), [None; MAX_RAILS])
     }
 
+    fn noted(&self, id: RailId) -> Option<Down> {
+        self.dead.lock()[id.index()]
+    }
+
     fn forget(&self, id: RailId) {
         self.dead.lock()[id.index()] = None;
     }
@@ -796,7 +797,7 @@ pub fn parent_gone(device: *mut compat::device) {
         let peer = {
             let mut peers = PEERS.lock();
             let at = peers.iter().position(|peer| peer.parent == device);
-            at.and_then(|at| forget(&mut peers, at))
+            at.and_then(|at| peers.remove(at).ok())
         };
         let Some(peer) = peer else { return };
         peer.end();

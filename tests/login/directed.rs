@@ -112,7 +112,7 @@ fn an_end_that_closes_is_not_asked_all_the_time() {
 }
 
 #[test]
-fn another_generation_is_said_from_the_next_life_on() {
+fn another_wire_is_said_from_the_next_life_on() {
     let mut world = joined();
     let lives = world.ends[1].lives;
     world.ends[0].login.renew(7);
@@ -124,7 +124,7 @@ fn another_generation_is_said_from_the_next_life_on() {
     world.open(1);
     world.run(ms(1_000));
     let life = world.ends[1].login.agreed().expect("joined again");
-    assert_eq!(life.theirs.generation, 7);
+    assert_eq!(life.theirs.wire, 7);
 }
 
 #[test]

@@ -15,6 +15,7 @@
 mod chaos;
 mod directed;
 mod envelope;
+mod numbers;
 #[path = "../simulation/rng.rs"]
 mod rng;
 mod world;

@@ -30,7 +30,7 @@ pub fn hello(instance: u64) -> Hello {
         offers: Capabilities::E2E.with(Capabilities::TRAINS),
         requires: Capabilities::REQUIRED,
         instance,
-        generation: 0,
+        wire: 0,
         rx_ring: 511,
         tx_ring: 511,
         hop: 8,

@@ -23,7 +23,7 @@
 //! answered: neither a cable that carries control messages only nor a peer that logs in all the
 //! time keeps this end busy.
 
-use super::frame::hello::{Agreement, Cause, Hello, Message, Refusal};
+use super::frame::hello::{Agreement, Cause, Hello, Message, Refusal, NO_WIRE};
 use super::id::RailId;
 use crate::rxe::time::{Nanos, Time};
 
@@ -52,6 +52,45 @@ pub struct Life {
     pub theirs: Hello,
     /// What follows.
     pub agreement: Agreement,
+}
+
+/// What becomes of the wire's numbers when a rail comes up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Numbers {
+    /// They go on.
+    GoOn,
+    /// They begin anew, at both ends: rails from before are dead.
+    BeginAnew,
+    /// One end has begun anew since this life was agreed on, or did not know yet whose cable it is.
+    /// The next life will tell.
+    AskAgain,
+}
+
+impl Life {
+    /// What becomes of the numbers, at an end that would now say `wire` of itself, see
+    /// [`Hello::wire`]. `is_same`: it is the load of the peer's module that the wire began with.
+    ///
+    /// Both ends go by what both have said, so both begin anew or neither does, unless one of them asks
+    /// again; and whoever has begun anew alone says another wire the next time.
+    pub fn numbers(&self, wire: u32, is_same: bool) -> Numbers {
+        let has = |wire: u32| wire & NO_WIRE == 0;
+        let (mine, theirs) = (self.mine.wire, self.theirs.wire);
+        if wire == self.agreement.wire {
+            // They began anew with another cable, and for the same reason.
+            Numbers::GoOn
+        } else if mine != wire {
+            Numbers::AskAgain
+        } else if !has(wire) {
+            Numbers::BeginAnew
+        } else if theirs == wire {
+            Numbers::GoOn
+        } else if !has(theirs) && is_same {
+            // It may know us by other cables only. If it has forgotten us it says another wire soon.
+            Numbers::AskAgain
+        } else {
+            Numbers::BeginAnew
+        }
+    }
 }
 
 /// What the owner is to do next.
@@ -310,10 +349,10 @@ impl Login {
         Step::Ask(self.mine)
     }
 
-    /// Says another generation, from the next life on.
-    pub fn renew(&mut self, generation: u32) {
+    /// Would go on with this wire, from the next life on.
+    pub fn renew(&mut self, wire: u32) {
         if self.agreed.is_none() {
-            self.mine.generation = generation;
+            self.mine.wire = wire;
         }
     }
 

@@ -26,7 +26,7 @@
 //!   +-------------------------------+-------------------------------+
 //!   | number of the rail; refusal: ours                             |
 //!   +---------------------------------------------------------------+
-//!   | generation; refusal: theirs                                   |
+//!   | wire; refusal: theirs                                         |
 //!   +---------------------------------------------------------------+
 //! ```
 //!
@@ -45,6 +45,8 @@ use crate::usb4::rail::id::RailId;
 
 /// Length of a message.
 pub const LEN: usize = 40;
+/// In [`Hello::wire`] if there is none; never in the name of one.
+pub const NO_WIRE: u32 = 1 << 31;
 /// How a message begins.
 pub const MAGIC: u32 = u32::from_be_bytes(*b"U4RX");
 
@@ -115,9 +117,9 @@ pub struct Hello {
     pub requires: Capabilities,
     /// A random number drawn when the module was loaded: a new one means the peer forgot all.
     pub instance: u64,
-    /// How often this instance has forgotten one of its peers. A later one means that it may have
-    /// forgotten this one: both ends begin anew.
-    pub generation: u32,
+    /// Which wire's numbers it would go on with ([`Agreement::wire`] of when they began); with
+    /// [`NO_WIRE`] in it, none, and how often this end has forgotten somebody.
+    pub wire: u32,
     /// Frames its receive ring holds.
     pub rx_ring: u16,
     /// Frames its transmit ring holds.
@@ -172,6 +174,9 @@ pub struct Agreement {
     /// The number of the rail. One end decides for all rails to it, so that its numbers differ: the
     /// one with the larger instance.
     pub rail: RailId,
+    /// What the wire is called if its numbers begin anew with this life: the same at both ends, and
+    /// for all cables that log in meanwhile; another one the next time; never 0.
+    pub wire: u32,
 }
 
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned, Clone, Copy)]
@@ -236,7 +241,15 @@ impl Hello {
                 Ordering::Equal => self.rail.min(theirs.rail),
                 Ordering::Greater => self.rail,
             },
+            wire: (self.mix().wrapping_add(theirs.mix()) & !NO_WIRE).max(1),
         })
+    }
+
+    /// What it adds to the name of a new wire.
+    fn mix(&self) -> u32 {
+        let both = self.instance ^ u64::from(self.wire) << 16;
+        // The upper half of a product depends on all bits of a factor.
+        (both.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32
     }
 
     fn versions(&self) -> u32 {
@@ -268,7 +281,7 @@ impl Message {
             offers: Capabilities(raw.offers.get()),
             requires: Capabilities(raw.requires.get()),
             instance: raw.instance.get(),
-            generation: raw.theirs.get(),
+            wire: raw.theirs.get(),
             rx_ring: raw.rx_ring.get(),
             tx_ring: raw.tx_ring.get(),
             hop: raw.hop.get(),
@@ -322,7 +335,7 @@ impl Message {
                 raw.tx_ring = U16::new(hello.tx_ring);
                 raw.hop = U16::new(hello.hop);
                 raw.ours = U32::new(hello.rail.get().into());
-                raw.theirs = U32::new(hello.generation);
+                raw.theirs = U32::new(hello.wire);
             }
             Self::Refuse(refusal) => {
                 raw.kind = 3;
