@@ -1,9 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 # IP over the rails: ping, TCP both ways and UDP, at Ethernet's MTU and at the largest one, with a file that comes whole, also by ssh.
-# lab: --rails 1
-# lab-long: --rails 2
-# lab: --rails 4 --mem 384
+# lab-long: --rails 1
+# lab: --rails 2
+# lab-long: --rails 4 --mem 384
 . /checkout/tests/lab/guest/pair.sh
 . /checkout/tests/lab/guest/across.sh
 

@@ -3,7 +3,7 @@
 # Host 1 sleeps under load, as far as a virtual machine can: the kernel's own test suspends all devices, the host router too, and
 # resumes them five seconds later. RDMA connections that are patient (tests/soak, NCCL's timeout) go on after it, every byte checked;
 # the rail says goodbye before and is back after, on the same interface and RDMA device.
-# lab: --rails 1 --mem 768
+# lab-long: --rails 1 --mem 768
 # lab: --rails 2 --mem 768
 . /checkout/tests/lab/guest/pair.sh
 

@@ -10,7 +10,7 @@
 # lab: --rails 2 --mem 768 -- lost 10
 # lab: --rails 2 --mem 768 --timeout 400 -- pull 30
 # lab: --rails 1 --mem 768 -- last
-# lab: --rails 1 --mem 768 -- resume
+# lab-long: --rails 1 --mem 768 -- resume
 . /checkout/tests/lab/guest/soak.sh
 
 mode=${1-plain} seconds=${2-20}
