@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
-# perftest between two hosts: every operation on every type of QP, all message sizes, bandwidth and latency.
+# perftest between two hosts: every operation on every type of QP, bandwidth at all message sizes and latency (at all sizes with --long).
 # lab: --rails 1 --timeout 400
 # lab-long: --rails 2 --timeout 400
 # lab-long: --rails 4 --timeout 400 --mem 384
@@ -31,6 +31,9 @@ pair_all_rails
 check_time=$((2 * check_time))
 all="-a -n 10"
 some="-n 200"
+# All sizes where there is time.
+sizes="-s 4096 -n 50"
+[ "${LAB_LONG-}" != 1 ] || sizes="-a -n 5"
 perf send-bw ib_send_bw $all
 perf send-bw-uc ib_send_bw $all -c UC
 perf send-bw-ud ib_send_bw -a -n 100 -c UD
@@ -42,12 +45,12 @@ for kind in FETCH_AND_ADD CMP_AND_SWAP; do
 	perf "atomic-bw-$kind" ib_atomic_bw $some -A $kind
 	perf "atomic-lat-$kind" ib_atomic_lat $some -A $kind
 done
-perf send-lat ib_send_lat -a -n 5
-perf send-lat-uc ib_send_lat -a -n 5 -c UC
-perf send-lat-ud ib_send_lat -a -n 50 -c UD
-perf write-lat ib_write_lat -a -n 5
-perf write-lat-uc ib_write_lat -a -n 5 -c UC
-perf read-lat ib_read_lat -a -n 5
+perf send-lat ib_send_lat $sizes
+perf send-lat-uc ib_send_lat $sizes -c UC
+perf send-lat-ud ib_send_lat $sizes -c UD
+perf write-lat ib_write_lat $sizes
+perf write-lat-uc ib_write_lat $sizes -c UC
+perf read-lat ib_read_lat $sizes
 
 # Both ways at once, many QPs, shared receive queues, events, inline data, RDMA-CM.
 perf send-bw-both-ways ib_send_bw $some -b
