@@ -46,10 +46,12 @@ const TROUBLE: &[&str] = &[
 
 /// Lines that look like trouble and are not: what these kernels say of a healthy guest.
 const HARMLESS: &[&str] = &[
-    // Printed at boot by KASAN, kmemleak and lockdep themselves when they come up.
+    // Printed at boot by KASAN, kmemleak, lockdep and the DMA API's checks when they come up.
     "KernelAddressSanitizer initialized",
     "kmemleak: Kernel memory leak detector initialized",
     "kmemleak: Automatic memory scanning thread started",
+    "DMA-API: preallocated",
+    "DMA-API: debugging enabled",
 ];
 
 /// True when the line is one that fails a run.
@@ -72,6 +74,7 @@ mod tests {
             "[    1.0] WARNING: possible circular locking dependency detected",
             "[    9.9] rcu: INFO: rcu_preempt self-detected stall on CPU",
             "[    9.9] refcount_t: underflow; use-after-free.",
+            "[    9.9] DMA-API: thunderbolt 0000:00:06.0: device driver frees DMA memory with different size",
             "[    9.9] usb4_rxe: objects outlived their device; their memory stays taken until the next boot; please report this",
         ] {
             assert!(is_trouble(line), "{line}");
@@ -84,6 +87,8 @@ mod tests {
             "[    0.000000] Linux version 7.2.12+deb13-amd64",
             "[    3.1] thunderbolt 0000:00:04.0: enabling device (0000 -> 0002)",
             "[    0.1] kmemleak: Kernel memory leak detector initialized (mem pool available: 15679)",
+            "[    1.391518] DMA-API: preallocated 65536 debug entries",
+            "[    1.392022] DMA-API: debugging enabled by kernel config",
             "[    0.5] usb4_rxe: loading out-of-tree module taints kernel.",
         ] {
             assert!(!is_trouble(line), "{line}");
