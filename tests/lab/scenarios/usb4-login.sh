@@ -61,6 +61,11 @@ if [ "$LAB_HOST" = 2 ]; then
 	echo "$nhi" >/sys/bus/pci/drivers/thunderbolt/unbind || fail "unbind"
 	usb4_gone || fail "devices without a host router"
 	echo "$nhi" >/sys/bus/pci/drivers/thunderbolt/bind || fail "bind"
+	# The core may have left the old XDomain in the tree (7.2, 7.3): then it cannot add the new one until the cable is plugged in again.
+	found() { [ -e "/sys/class/net/$usb4_net" ] || dmesg | grep -q "failed to add XDomain device"; }
+	export -f found
+	lab wait 30 bash -c found
+	[ -e "/sys/class/net/$usb4_net" ] || { lab fabric unplug 0 && sleep 1 && lab fabric plug 0; } || fail "plug"
 else
 	lab wait 30 bash -c usb4_has_none || fail "carrier without a peer"
 fi
