@@ -203,7 +203,10 @@ bool usb4_rxe_may_log(void)
 /* Whether it is a host router, and so may have devices of ours below it. Other devices may go with RTNL held. */
 bool usb4_rxe_is_host_router(const struct device *dev)
 {
-	return dev->driver && !strcmp(dev->driver->name, "thunderbolt");
+	/* Nobody has to hold the device's lock when it goes: looked at once. */
+	const struct device_driver *driver = READ_ONCE(dev->driver);
+
+	return driver && !strcmp(driver->name, "thunderbolt");
 }
 
 /* Devices that lose their driver, or go, are told of. */

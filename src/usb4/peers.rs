@@ -34,8 +34,8 @@
 //!
 //! # Locks
 //!
-//! Who ends peers, then the list of peers, then RTNL. A peer's rails, then what [`super::cable`] says. Never the list under
-//! a peer's rails.
+//! Who ends peers, then the list of peers, then RTNL. A peer's rails, then what [`super::cable`] says.
+//! Never the list under a peer's rails.
 
 use kernel::fmt;
 use kernel::prelude::*;
@@ -153,7 +153,7 @@ impl WireName {
 /// How often a peer was forgotten while this module was loaded.
 static FORGOTTEN: Atomic<u32> = Atomic::new(0);
 
-/// What a Login says on a cable to a peer without a wire, or to who knows whom.
+/// What a Login says on a cable to a peer without a wire, or as long as it is not known whom it leads to.
 pub fn no_wire() -> u32 {
     FORGOTTEN.load(ordering::Relaxed) | NO_WIRE
 }

@@ -64,7 +64,7 @@ if [ "$LAB_HOST" = 2 ]; then
 	# The core may have left the old XDomain in the tree (7.2, 7.3): then it cannot add the new one until the cable is plugged in again.
 	found() { [ -e "/sys/class/net/$usb4_net" ] || dmesg | grep -q "failed to add XDomain device"; }
 	export -f found
-	lab wait 30 bash -c found
+	lab wait 30 bash -c found || fail "no device, and the core does not say why: $(dmesg | tail -n 5)"
 	[ -e "/sys/class/net/$usb4_net" ] || { lab fabric unplug 0 && sleep 1 && lab fabric plug 0; } || fail "plug"
 else
 	lab wait 30 bash -c usb4_has_none || fail "carrier without a peer"
