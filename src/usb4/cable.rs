@@ -25,7 +25,9 @@ use kernel::sync::{new_mutex, new_spinlock, Arc, Mutex, SpinLock};
 use kernel::time::msecs_to_jiffies;
 use kernel::workqueue::{impl_has_delayed_work, new_delayed_work, DelayedWork, WorkItem};
 
-use super::peers::{self, Peer, WireName};
+use super::peer::wire_name::{no_wire, WireName};
+use super::peer::Peer;
+use super::peers;
 use super::rail::frame::close::Reason;
 use super::rail::frame::envelope::Envelope;
 use super::rail::frame::header::VERSION;
@@ -118,7 +120,7 @@ fn hello(instance: u64, tx_hop: i32, rail: RailId) -> Hello {
         offers: Capabilities::E2E.with(Capabilities::TRAINS),
         requires: Capabilities::REQUIRED,
         instance,
-        wire: peers::no_wire(),
+        wire: no_wire(),
         rx_ring: ring,
         tx_ring: ring,
         hop: tx_hop as u16,
@@ -231,7 +233,7 @@ impl Cable {
     /// Which wire it would be a rail of.
     fn wire(&self) -> u32 {
         let wire = self.wire.lock();
-        wire.as_ref().map_or_else(peers::no_wire, |wire| wire.get())
+        wire.as_ref().map_or_else(no_wire, |wire| wire.get())
     }
 
     /// Whether a message is for this cable.

@@ -7,8 +7,8 @@
 //! RDMA device.
 //!
 //! ```text
-//!   service --> cable --> peers --> wire --> ring     who comes and goes, see docs/handshake.md
-//!      '--- xdomain ---'    '--> ethernet: usb4ethN; verbs::link: usb4_rxeN
+//!   service --> cable --> peers --> peer --> wire --> ring     who comes and goes, see docs/handshake.md
+//!      '--- xdomain ---'              '--> ethernet: usb4ethN; verbs::link: usb4_rxeN
 //! ```
 
 pub mod buffers;
@@ -16,6 +16,7 @@ pub mod cable;
 pub mod crc;
 pub mod ethernet;
 pub mod netdev;
+pub mod peer;
 pub mod peers;
 pub mod rail;
 pub mod ring;

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! A rail that is up: a cable, a life that both ends agreed on, rings and paths.
+
+use core::fmt::Write;
+
+use kernel::fmt;
+use kernel::prelude::*;
+use kernel::sync::Arc;
+
+use crate::usb4::cable::{Cable, Trouble};
+use crate::usb4::rail::frame::close::Reason;
+use crate::usb4::rail::frame::hello::Capabilities;
+use crate::usb4::rail::login::Life;
+use crate::usb4::rail::port::Down;
+use crate::usb4::ring::Rings;
+use crate::usb4::wire::Wire;
+use crate::usb4::xdomain::Paths;
+
+/// A rail that is up.
+pub struct Rail {
+    pub cable: Arc<Cable>,
+    pub life: Life,
+    pub rings: Arc<Rings>,
+    paths: Paths,
+    /// In Gb/s.
+    pub speed: u32,
+    /// Why the wire gave it up, if it did.
+    pub why: Option<Down>,
+}
+
+impl Rail {
+    /// Rings and paths, on which nothing travels yet.
+    ///
+    /// # Errors
+    ///
+    /// What failed; nothing is left of it.
+    pub fn build(cable: &Arc<Cable>, life: &Life, wire: &Arc<Wire>) -> Result<Self, Trouble> {
+        let end = &cable.xdomain;
+        let has_e2e = life.agreement.capabilities.contains(Capabilities::E2E);
+        let rx_hop = end
+            .take_rx_hop(life.theirs.hop)
+            .map_err(|error| Trouble::Failed("get the HopID that the peer asks for", error))?;
+        // SAFETY: The cable is there, and the rail ends before it does.
+        let rings = unsafe { Rings::alloc(end.nhi(), has_e2e, wire) };
+        let rings = rings.map_err(|error| {
+            end.release_rx_hop(rx_hop);
+            Trouble::Failed("get rings", error)
+        })?;
+        let paths = Paths {
+            tx_hop: cable.tx_hop(),
+            tx_ring: rings.tx_hop(),
+            rx_hop,
+            rx_ring: rings.rx_hop(),
+        };
+        rings.start();
+        if let Err(error) = end.enable_paths(&paths) {
+            rings.stop();
+            end.release_rx_hop(rx_hop);
+            return Err(Trouble::Failed("set up paths", error));
+        }
+        Ok(Self {
+            cable: cable.clone(),
+            life: *life,
+            rings,
+            paths,
+            speed: end.speed(),
+            why: None,
+        })
+    }
+
+    /// Undoes what [`Self::build`] did. The wire does not use the rings any more.
+    pub fn undo(self) {
+        let end = &self.cable.xdomain;
+        if end.disable_paths(&self.paths).is_err() {
+            if compat::may_log() {
+                let name = end.name();
+                pr_warn!("{name}: the thunderbolt driver could not take the paths down; if the cable stays unused, plug it in again\n");
+            }
+        }
+        self.rings.stop();
+        end.release_rx_hop(self.paths.rx_hop);
+    }
+
+    pub fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, speed, epoch) = (
+            self.cable.xdomain.name(),
+            self.speed,
+            self.life.agreement.epoch,
+        );
+        let agreed = &self.life.agreement;
+        let flow = match agreed.capabilities.contains(Capabilities::E2E) {
+            true => "e2e",
+            false => "no e2e",
+        };
+        let Paths {
+            tx_hop,
+            tx_ring,
+            rx_hop,
+            rx_ring,
+        } = self.paths;
+        let peer_ring = agreed.peer_rx_ring;
+        f.write_fmt(fmt!("cable {name}, {speed} Gb/s, life {epoch}, {flow}, "))?;
+        writeln!(
+            f,
+            "HopIDs out {tx_hop} in {rx_hop}, rings out {tx_ring} in {rx_ring}, peer's ring {peer_ring}"
+        )
+    }
+
+    /// Why it is down, and what an owner can do about it.
+    pub fn reason(&self) -> (&'static str, &'static str) {
+        // However it showed.
+        if self.cable.xdomain.is_unplugged() {
+            return ("unplugged", "");
+        }
+        match self.why {
+            Some(Down::Stalled | Down::Silent) => (
+                "frames do not arrive",
+                "; trying again; if it happens often, try another cable or port",
+            ),
+            Some(Down::Starved) => (
+                "the peer takes no frames",
+                "; trying again; if it happens often, the peer is too busy, or its log says why",
+            ),
+            Some(Down::Peer) => (
+                "the peer does not use it any more",
+                "; trying again; it is pulled there, or the peer's log says why",
+            ),
+            Some(Down::Closed(Reason::Suspend)) => ("the peer sleeps", ""),
+            Some(Down::Closed(_)) => ("the peer closed it", ""),
+            Some(Down::Violation) => (
+                "the peer broke the rules",
+                "; trying again; use the same version of usb4_rxe at both ends",
+            ),
+            Some(Down::Local) | None => match self.cable.goodbye() {
+                Some(Reason::Suspend) => ("this host sleeps", ""),
+                Some(_) => ("closed", ""),
+                None => ("the peer begins anew", ""),
+            },
+        }
+    }
+}
