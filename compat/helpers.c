@@ -533,7 +533,7 @@ unsigned int usb4_rxe_netdev_mtu(const struct net_device *dev)
 
 bool usb4_rxe_netdev_is_up(const struct net_device *dev)
 {
-	return netif_get_flags(dev) & IFF_UP;
+	return netif_running(dev);
 }
 
 void usb4_rxe_drop(struct sk_buff *skb, struct net_device *dev)

@@ -204,6 +204,7 @@ impl Netdev {
     }
 
     /// Whether the administrator wants it up.
+    #[inline]
     pub fn is_up(&self) -> bool {
         // SAFETY: The device is held.
         unsafe { compat::usb4_rxe_netdev_is_up(self.0) }

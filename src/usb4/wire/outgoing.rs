@@ -21,6 +21,7 @@ use crate::rxe::qpn::Qpn;
 use crate::rxe::wire::packet::{pad_for, Started};
 use crate::rxe::wire::PacketRepr;
 use crate::usb4::crc::KernelCrc32;
+use crate::usb4::netdev::Netdev;
 use crate::usb4::rail::frame::Class;
 use crate::usb4::rail::port::Egress;
 use crate::usb4::rail::tx::{NotNow, Shape};
@@ -52,8 +53,8 @@ pub struct Outgoing<'a> {
 }
 
 impl Wire {
-    /// Begins a packet with `payload_len` bytes of payload. `None`: no rail leads anywhere, or no
-    /// packet is like that; it is lost, as on any network.
+    /// Begins a packet with `payload_len` bytes of payload. `None`: no rail leads anywhere, the
+    /// interface is down, or no packet is like that; it is lost, as on any network.
     #[inline]
     pub fn begin<'a>(
         &'a self,
@@ -82,6 +83,10 @@ impl Wire {
             return Ok(None);
         }
         let tx = &mut *guard;
+        // An interface that is down carries no RDMA either.
+        if !tx.netdev.as_ref().is_some_and(Netdev::is_up) {
+            return Ok(None);
+        }
         let mut buffer = None;
         let mut started = None;
         // A second time when rings have sent something in the meantime.

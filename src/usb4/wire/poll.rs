@@ -338,12 +338,15 @@ impl<'a> Port<'a> {
         device: &'a Option<Arc<Device>>,
         netdev: &'a Option<Netdev>,
     ) -> Self {
+        let netdev = netdev.as_ref();
+        // An interface that is down carries no RDMA either.
+        let is_open = netdev.is_some_and(Netdev::is_up);
         Self {
             wire,
             bh,
             frames,
-            inbound: Inbound::new(device.as_deref(), bh),
-            netdev: netdev.as_ref(),
+            inbound: Inbound::new(device.as_deref().filter(|_| is_open), bh),
+            netdev,
             losers: [Qpn::new(0); LOSERS],
             loser_count: 0,
             all_lost: false,

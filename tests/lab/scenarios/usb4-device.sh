@@ -44,12 +44,17 @@ echo "== IP goes through"
 answers $peer
 answers $peer -s 8000 -M do
 
+# gid_index: of our IPv4 address.
+gid_index() {
+	local gid
+	gid=$(grep -l "ffff:0a00:000$LAB_HOST" $class/ports/1/gids/* | head -n 1)
+	echo "${gid##*/}"
+}
 # pingpong NAME OPTIONS...
 pingpong() {
-	local name=$1 gid
+	local name=$1
 	shift
-	gid=$(grep -l "ffff:0a00:000$LAB_HOST" $class/ports/1/gids/* | head -n 1)
-	set -- -d $usb4_dev -g "${gid##*/}" "$@"
+	set -- -d $usb4_dev -g "$(gid_index)" "$@"
 	if [ "$LAB_HOST" = 2 ]; then
 		timeout 60 ibv_rc_pingpong "$@" >/dev/null &
 		lab wait 10 sh -c "ss -Hltn 'sport = 18515' | grep -q ." || fail "ibv_rc_pingpong does not listen"
@@ -101,6 +106,36 @@ if [ "$LAB_HOST" = 1 ]; then
 	[ "$corrupted" = $(($(usb4_rail receiving damaged) + $(theirs damaged))) ] || fail "$corrupted frames were damaged: $(theirs damaged) there, here $(usb4_peers)"
 fi
 barrier agreed
+
+echo "== an interface that is down carries no RDMA either"
+# endless: packets until something breaks; what the program says of that goes to the shared folder.
+endless() { timeout 60 ibv_rc_pingpong -d $usb4_dev -g "$(gid_index)" -n 1000000000 "$@" >"/lab/endless.$LAB_HOST" 2>&1 || true; }
+if [ "$LAB_HOST" = 2 ]; then
+	endless &
+	lab wait 10 sh -c "ss -Hltn 'sport = 18515' | grep -q ." || fail "ibv_rc_pingpong does not listen"
+fi
+barrier "endless listens"
+sends=$(rdma_counter rdma_sends)
+[ "$LAB_HOST" = 2 ] || endless 10.0.0.2 &
+lab wait 30 bash -c "[ \$(rdma -j statistic show link $usb4_dev/1 | jq '.[0].rdma_sends') -gt $((sends + 100)) ]" || fail "nothing was sent: $(cat /lab/endless.$LAB_HOST)"
+barrier "endless runs"
+if [ "$LAB_HOST" = 2 ]; then
+	ip link set $usb4_net down || fail "ip link set down"
+	lab wait 10 bash -c 'usb4_state DOWN' || fail "$(rdma link)"
+	sent=$(wire_counter tx_rdma) received=$(wire_counter rx_rdma)
+fi
+# Who waits for an acknowledgement is told; the other one waits for a message.
+lab wait 30 sh -c "grep -q 'transport retry counter exceeded' /lab/endless.*" || fail "$(cat /lab/endless.*)"
+if [ "$LAB_HOST" = 2 ]; then
+	[ "$(wire_counter tx_rdma) $(wire_counter rx_rdma)" = "$sent $received" ] || fail "it carried RDMA: $(ethtool -S $usb4_net)"
+	usb4_up
+	lab wait 10 bash -c 'usb4_state ACTIVE' || fail "$(rdma link)"
+fi
+barrier "endless is over"
+pkill -x ibv_rc_pingpong
+wait
+answers $peer
+pingpong "up again" -n 100
 
 echo "== nobody deletes the interface"
 ! ip link delete $usb4_net 2>/dev/null || fail "it was deleted"
