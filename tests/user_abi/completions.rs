@@ -31,10 +31,22 @@ fn a_message_received() {
     let bytes = encode_wc(&received(), Qpn::new(0x456));
     let read = Reader(&bytes);
     assert_eq!(read.u64(0), 0xdead_beef_0000_0001);
-    let expected = [0, 128, 0, 77, 0, 0x456, 0x123, GRH, 0, 0x1_0000];
+    let expected = [0, 128, 0, 77, 0, 0x456, 0x123, GRH, 0, 0x1_0009];
     for (i, word) in expected.into_iter().enumerate() {
         assert_eq!(read.u32(8 + 4 * i), word, "word {i}");
     }
+}
+
+#[test]
+fn the_service_level_tells_users_the_network() {
+    let sl = |network| {
+        let cqe = Cqe {
+            network,
+            ..received()
+        };
+        encode_wc(&cqe, Qpn::new(1))[44]
+    };
+    assert_eq!((sl(IpVersion::V4), sl(IpVersion::V6)), (10, 9));
 }
 
 #[test]

@@ -21,6 +21,11 @@ mod flag {
 const NETWORK_IPV4: u8 = 2;
 const NETWORK_IPV6: u8 = 3;
 
+/// What users find as the service level, which RoCE does not have: mlx5's packet type, which is UDP (8)
+/// over IPv4 (2) or IPv6 (1). UCX looks for the destination's address by it (decision 0046).
+const SERVICE_LEVEL_IPV4: u8 = 8 | 2;
+const SERVICE_LEVEL_IPV6: u8 = 8 | 1;
+
 /// Our only port.
 const PORT: u8 = 1;
 
@@ -121,7 +126,11 @@ pub fn encode_wc(cqe: &Cqe, qpn: Qpn) -> [u8; WC_BYTES] {
         flags: U32::new(wc.flags & !flag::WITH_NETWORK_HDR_TYPE),
         pkey_index: U16::new(0),
         slid: U16::new(0),
-        sl: 0,
+        sl: match wc.network {
+            NETWORK_IPV4 => SERVICE_LEVEL_IPV4,
+            NETWORK_IPV6 => SERVICE_LEVEL_IPV6,
+            _ => 0,
+        },
         dlid_path_bits: 0,
         port_num: wc.port,
         reserved: 0,
