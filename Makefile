@@ -39,6 +39,7 @@ test-lab: lab module module-lint ## Scenarios in guests (needs the lab)
 	@tests/verbs/build
 	@tests/hostile/build
 	@tests/soak/build
+	@tests/nccl/build
 	@tests/capture/build
 	@tests/lab/test
 
@@ -48,6 +49,7 @@ test-long: lab module ## All scenarios in guests, those of minutes too, with mor
 	@tests/verbs/build
 	@tests/hostile/build
 	@tests/soak/build
+	@tests/nccl/build
 	@tests/capture/build
 	@tests/lab/test --long
 
@@ -57,6 +59,7 @@ test-debug: lab-debug module ## The module's scenarios on a kernel with KASAN, l
 	@tests/verbs/build
 	@tests/hostile/build
 	@tests/soak/build
+	@tests/nccl/build
 	@tests/capture/build
 	@tests/lab/test --kernel debug rust-module module-load pyverbs rdma- usb4-
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* What both ends tell each other over TCP before they begin. */
-#include "soak.h"
+/* What both ends tell each other over TCP before and while they run. */
+#include "common.h"
 
 #include <errno.h>
 #include <netdb.h>

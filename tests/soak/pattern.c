@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* Random numbers (splitmix64), and from the same function bytes that can be computed at any place of an endless sequence. */
-#include "soak.h"
+#include "common.h"
 
 #include <string.h>
 

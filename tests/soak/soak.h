@@ -12,10 +12,10 @@
 #ifndef SOAK_H
 #define SOAK_H
 
+#include "common.h"
+
 #include <infiniband/verbs.h>
 #include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
 
 enum {
 	MAX_QPS = 128, /* of all types */
@@ -28,18 +28,6 @@ enum {
 	QKEY = 0x50a50a,
 	FIRST_PSN = 0xfffff0, /* near its end, so that sequence numbers wrap early */
 };
-
-/* ---- pattern.c: random numbers, and bytes that a number stands for ---- */
-
-uint64_t mix(uint64_t value);
-uint64_t draw(uint64_t *state);
-uint32_t below(uint64_t *state, uint32_t limit);
-/* Byte `from` and on of the endless sequence number `stream`. */
-void pattern_fill(uint8_t *to, size_t length, uint64_t stream, uint64_t from);
-/* The first byte that is wrong, or -1. */
-long pattern_check(const uint8_t *is, size_t length, uint64_t stream, uint64_t from);
-/* The first byte that is not `value`, or -1. */
-long constant_check(const uint8_t *is, size_t length, uint8_t value);
 
 /* ---- plan.c ---- */
 
@@ -86,7 +74,7 @@ bool is_atomic(enum kind kind);
 /* Bytes of the regions of a QP whose largest message is this. */
 uint32_t region_bytes(uint32_t largest);
 
-/* ---- exchange.c ---- */
+/* ---- main.c ---- */
 
 /* What the client was told, and the server does too. */
 struct terms {
@@ -103,9 +91,6 @@ struct end {
 	uint32_t qpn[MAX_QPS + 1], rkey[MAX_QPS + 1];
 	uint64_t target[MAX_QPS + 1];
 };
-
-int exchange_open(const char *peer, int port); /* peer NULL: waits for one */
-void exchange(int fd, const void *mine, void *theirs, size_t bytes);
 
 /* ---- setup.c ---- */
 
@@ -213,9 +198,5 @@ void bye_received(void);
 /* A completion with an error. Ends the program unless errors are expected. */
 void completion_error(const struct ibv_wc *wc, const char *what);
 bool time_is_over(void);
-double now(void);
-
-/* Ends the program with the verdict. */
-__attribute__((noreturn, format(printf, 1, 2))) void die(const char *format, ...);
 
 #endif

@@ -89,3 +89,28 @@ export -f pair_has_rails
 
 # pair_answers: waits until the peer answers a ping over the device.
 pair_answers() { answers "$pair_ip" -I "$rdma_net"; }
+
+# pair_pull CABLES HOST: pulls one of the cables to HOST after the other, for a moment each, until pair_pull_end. Never the last one: the
+# next is pulled when all rails are back. To be run in the background.
+pair_pull() {
+	local cable pulls=0
+	rm -f /tmp/stop
+	while [ ! -e /tmp/stop ]; do
+		sleep "$((RANDOM % 3)).$((RANDOM % 10))"
+		cable=$((RANDOM % $1))
+		lab fabric unplug "$cable" || return
+		sleep "$((RANDOM % 2)).$((RANDOM % 10))"
+		lab fabric plug "$cable" || return
+		pair_all_rails "$2" "$1" || return
+		pulls=$((pulls + 1))
+	done
+	echo "$pulls" >/tmp/pulls
+}
+
+# pair_pull_end PID LEAST: ends the pair_pull that runs as PID; it must have pulled so many times.
+pair_pull_end() {
+	touch /tmp/stop
+	wait "$1" || fail "pulling went wrong"
+	lab result pulls "$(</tmp/pulls)"
+	[ "$(</tmp/pulls)" -ge "$2" ] || fail "$(</tmp/pulls) pulls are too few"
+}

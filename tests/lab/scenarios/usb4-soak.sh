@@ -18,22 +18,6 @@ mode=${1-plain} seconds=${2-20}
 peer=host$((3 - LAB_HOST))
 mixed=(--rc 16 --uc 4 --ud 4)
 
-# pull_at_random CABLES: pulls one cable after the other, for a moment each, until it is told to stop. Never the last one: the next is
-# pulled when all rails are back.
-pull_at_random() {
-	local cable pulls=0
-	while [ ! -e /tmp/stop ]; do
-		sleep "$((RANDOM % 3)).$((RANDOM % 10))"
-		cable=$((RANDOM % $1))
-		lab fabric unplug "$cable" || return
-		sleep "$((RANDOM % 2)).$((RANDOM % 10))"
-		lab fabric plug "$cable" || return
-		pair_all_rails "$peer" "$1" || return
-		pulls=$((pulls + 1))
-	done
-	echo "$pulls" >/tmp/pulls
-}
-
 pair_up
 barrier up
 pair_answers
@@ -57,15 +41,12 @@ plain | crc | lost)
 pull)
 	check_time=$(((seconds + 60) * LAB_PATIENCE))
 	if [ "$LAB_HOST" = 1 ]; then
-		pull_at_random 2 &
+		pair_pull 2 "$peer" &
 		puller=$!
 	fi
 	soak pull "${mixed[@]}" --timeout 17 --seconds "$seconds"
 	if [ "$LAB_HOST" = 1 ]; then
-		touch /tmp/stop
-		wait "$puller" || fail "pulling went wrong"
-		lab result pulls "$(</tmp/pulls)"
-		[ "$(</tmp/pulls)" -ge 3 ] || fail "$(</tmp/pulls) pulls in $seconds s are too few"
+		pair_pull_end "$puller" 3
 	fi
 	;;
 last)
