@@ -16,6 +16,7 @@ pub mod path;
 pub mod psn;
 pub mod qp;
 pub mod qpn;
+pub mod rate;
 pub mod requester;
 pub mod responder;
 pub mod retry;

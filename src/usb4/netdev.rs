@@ -74,10 +74,7 @@ unsafe extern "C" fn get_link_ksettings(
     // SAFETY: The core hands in zeroed settings to fill.
     let base = unsafe { &mut (*settings).base };
     // SAFETY: The core hands in a device of ours.
-    base.speed = match unsafe { speed(device) }.load(ordering::Relaxed) {
-        0 => SPEED,
-        sum => sum,
-    };
+    base.speed = unsafe { mbps(device) };
     // Constants of one byte.
     base.duplex = compat::DUPLEX_FULL as u8;
     base.port = compat::PORT_OTHER as u8;
@@ -142,6 +139,19 @@ unsafe fn speed<'a>(device: *mut compat::net_device) -> &'a Atomic<u32> {
     unsafe { &(*compat::netdev_priv(device).cast::<Private>()).speed }
 }
 
+/// The sum of the rails, in Mbit/s; what one cable carries if there never were any.
+///
+/// # Safety
+///
+/// `device` is one of ours, and held.
+unsafe fn mbps(device: *mut compat::net_device) -> u32 {
+    // SAFETY: As our caller promises.
+    match unsafe { speed(device) }.load(ordering::Relaxed) {
+        0 => SPEED,
+        sum => sum,
+    }
+}
+
 /// Sets the speed, in Mbit/s.
 ///
 /// # Safety
@@ -201,6 +211,17 @@ impl Netdev {
     pub fn mtu(&self) -> u32 {
         // SAFETY: The device is held.
         unsafe { compat::usb4_rxe_netdev_mtu(self.0) }
+    }
+
+    /// Its speed in Mbit/s; 0: it is somebody else's.
+    pub fn mbps(&self) -> u32 {
+        // SAFETY: The device is held, and of ours where its speed is asked for.
+        unsafe {
+            if !is_ours(self.0) {
+                return 0;
+            }
+            mbps(self.0)
+        }
     }
 
     /// Whether the administrator wants it up.

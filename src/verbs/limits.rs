@@ -13,9 +13,9 @@ pub const QP_WR: u32 = 1 << 20;
 pub const SGE: u32 = 32;
 /// Inline bytes of a request.
 pub const INLINE_DATA: u32 = 512;
-/// Entries of a completion queue: 16 MiB of them. Upstream has 2^15, which is too few for what
-/// libfabric's reliable datagrams ask for, 768 for each of 256 peers.
-pub const CQE: u32 = (1 << 18) - 1;
+/// Entries of a completion queue: 32 MiB of them. Upstream has 2^15, which is too few for what
+/// libfabric's reliable datagrams ask for, 1024 for each of 256 peers.
+pub const CQE: u32 = (1 << 19) - 1;
 /// Memory regions.
 pub const MR: u32 = (OBJECTS >> 1) - 1;
 /// Memory windows.

@@ -9,12 +9,12 @@
 
 use core::ptr::null_mut;
 
-use kernel::error::to_result;
 use kernel::ffi;
 use kernel::prelude::*;
 
 use super::device::Device;
 use super::{errno, limits, unsupported};
+use crate::rxe::rate::Rate;
 use crate::rxe::wire::bth::DEFAULT_PKEY;
 use crate::usb4::netdev::Netdev;
 
@@ -51,13 +51,12 @@ unsafe fn query(ib: *mut compat::ib_device, port: u32, attr: &mut compat::ib_por
     attr.max_msg_sz = limits::MESSAGE;
     attr.pkey_tbl_len = limits::PKEYS;
     attr.max_vl_num = 1;
-    // SAFETY: `ib` is valid, and so are the places in `attr`.
-    let speed = to_result(unsafe {
-        compat::ib_get_eth_speed(ib, port, &mut attr.active_speed, &mut attr.active_width)
-    });
+    let netdev = device.netdev();
+    let rate = Rate::nearest(netdev.as_ref().map_or(0, Netdev::mbps));
+    (attr.active_width, attr.active_speed) = (rate.width, rate.speed);
     // Small constants, both of them.
-    (attr.state, attr.phys_state) = match device.netdev() {
-        Some(netdev) if speed.is_ok() => {
+    (attr.state, attr.phys_state) = match netdev {
+        Some(netdev) => {
             let state = netdev.port_state();
             let physical = match state {
                 compat::ib_port_state_IB_PORT_ACTIVE => {
@@ -69,9 +68,7 @@ unsafe fn query(ib: *mut compat::ib_device, port: u32, attr: &mut compat::ib_por
             (state, physical as u8)
         }
         // The network device is gone, and we are on our way out: that is no error to complain of.
-        _ => {
-            attr.active_width = compat::ib_port_width_IB_WIDTH_1X as u8;
-            attr.active_speed = compat::ib_port_speed_IB_SPEED_SDR as u16;
+        None => {
             let physical = compat::ib_port_phys_state_IB_PORT_PHYS_STATE_DISABLED;
             (compat::ib_port_state_IB_PORT_DOWN, physical as u8)
         }

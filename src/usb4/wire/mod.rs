@@ -309,8 +309,12 @@ impl Wire {
             let old = self.tx.lock(&bh).out.replace(rail, Some(fresh));
             halves.rail_up(now(), rail, up, &mut port);
             port.forget_down(rail);
-            port.finish(&rx.watcher);
+            if !self.is_up() {
+                // What was sent meanwhile went nowhere, and the timers of those who wait may be long.
+                port.all_lost();
+            }
             self.mark(rail, true);
+            port.finish(&rx.watcher);
             (old, ended)
         };
         drop(bh);

@@ -361,6 +361,11 @@ impl<'a> Port<'a> {
         }
     }
 
+    /// Whatever was sent is lost: made good in [`Self::finish`].
+    pub fn all_lost(&mut self) {
+        self.all_lost = true;
+    }
+
     /// Lets queue pairs answer and passes on what was noted. The sending half is not locked.
     pub fn finish(mut self, watcher: &Option<Arc<dyn super::Watcher>>) {
         if self.all_lost {

