@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # One frame in a hundred arrives with a wrong CRC, both ways: TCP gets through, and every loss is counted as what it is.
 # lab: --no-module --fault "all corrupt=1%"
+# lab-kernels: 7.3
 . /checkout/tests/lab/guest/lib.sh
 
 tbnet_up

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # Host 2 loses its power under traffic; host 1 sees an unplug; host 2 boots again and the link comes back.
 # lab: --no-module
+# lab-kernels: 7.3
 . /checkout/tests/lab/guest/lib.sh
 
 absent() { [ -z "$(tbnet_devices host2)" ]; }

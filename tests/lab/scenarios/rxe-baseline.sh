@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # Upstream rxe over thunderbolt_net: the baseline that everything is compared with.
 # lab: --no-module
+# lab-kernels: 7.3
 . /checkout/tests/lab/guest/lib.sh
 
 tbnet_up

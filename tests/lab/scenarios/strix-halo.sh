@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # Routers with three rings, a cable with one lane, and a host that is cabled to itself: the kernel sees each as what it is.
 # lab: --no-module --topology tests/lab/topologies/strix-halo.toml --mem 384
+# lab-kernels: 7.3
 . /checkout/tests/lab/guest/lib.sh
 
 # peers_are TEXT: the cables as the kernel lists them, "XDomain peer lanes".

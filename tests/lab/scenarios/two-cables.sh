@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # Two cables between two hosts are two XDomains, on both sides, and each carries traffic of its own.
 # lab: --no-module --rails 2
+# lab-kernels: 7.3
 . /checkout/tests/lab/guest/lib.sh
 
 peer=host$((3 - LAB_HOST))
