@@ -13,7 +13,8 @@
 //!
 //! # Locks
 //!
-//! Who ends peers, then the list, then an identity, then RTNL. Never the list under a peer's rails.
+//! Who ends peers, then the list; under it an identity and a peer's rails, for moments, and RTNL. Never
+//! the list under a peer's rails.
 
 use kernel::fmt;
 use kernel::prelude::*;

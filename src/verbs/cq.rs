@@ -33,6 +33,10 @@ const SOLICITED: u32 = compat::ib_cq_notify_flags_IB_CQ_SOLICITED;
 const NEXT: u32 = compat::ib_cq_notify_flags_IB_CQ_NEXT_COMP;
 const REPORT_MISSED: u32 = compat::ib_cq_notify_flags_IB_CQ_REPORT_MISSED_EVENTS;
 
+/// The most unread completions that a resize copies, with interrupts off: what upstream's largest
+/// queue holds.
+const MOST_COPIED: u32 = (1 << 15) - 1;
+
 /// A completion queue.
 #[pin_data]
 pub struct Cq {
@@ -252,6 +256,9 @@ impl Cq {
         };
         if count > new.capacity() {
             return Err(EINVAL);
+        }
+        if count > MOST_COPIED {
+            return Err(EBUSY);
         }
         let mut entry = [0; WC_BYTES];
         for to in 0..count {

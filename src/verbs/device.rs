@@ -30,6 +30,7 @@ use super::table::{self, Table};
 use super::work;
 use crate::rxe::events::{Counter, Event};
 use crate::rxe::mtu::Mtu;
+use crate::rxe::qp::Attr;
 use crate::rxe::wire::{Headers, PacketRepr};
 use crate::usb4::netdev::Netdev;
 use crate::usb4::wire::Wire;
@@ -203,6 +204,13 @@ impl Device {
         let to = packet.ethernet.dst.0;
         let is_group = to[0] & 1 != 0;
         is_group || mac_number(to) == self.mac.load(ordering::Relaxed)
+    }
+
+    /// Whether a queue pair is connected to one of this host.
+    pub fn is_local(&self, attr: &Attr) -> bool {
+        let mac = self.mac.load(ordering::Relaxed);
+        let path = attr.path.as_ref();
+        path.is_some_and(|path| mac_number(path.ethernet.dst.0) == mac)
     }
 
     /// Whether a packet is for a group.

@@ -138,6 +138,16 @@ impl<'a> Inbound<'a> {
         }
     }
 
+    /// The peer can be reached again.
+    pub fn reconnected(&mut self) {
+        self.settle();
+        if let Some(device) = self.device {
+            device
+                .qps
+                .for_each(self.bh, |qp| Qp::reconnected(qp, self.bh));
+        }
+    }
+
     /// Lets the last queue pair answer.
     pub fn finish(mut self) {
         self.settle();

@@ -579,7 +579,8 @@ fn pass_on(links: &Arc<Links>, netdev: &Netdev, event: ffi::c_ulong) {
         return;
     };
     // Events are small numbers.
-    match event as compat::netdev_cmd {
+    let event = event as compat::netdev_cmd;
+    match event {
         compat::netdev_cmd_NETDEV_UNREGISTER => {
             // Whoever asks from now on is told that there is none.
             link.device.forget_netdev();
@@ -597,6 +598,9 @@ fn pass_on(links: &Arc<Links>, netdev: &Netdev, event: ffi::c_ulong) {
         {
             link.device.note_state(netdev);
             link.ib.pass_state(netdev);
+            if let (compat::netdev_cmd_NETDEV_UP, Some(wire)) = (event, link.device.wire()) {
+                wire.reconnected();
+            }
         }
         compat::netdev_cmd_NETDEV_CHANGEMTU | compat::netdev_cmd_NETDEV_CHANGEADDR => {
             link.device.look(netdev);

@@ -271,7 +271,7 @@ fn ack(syndrome: Syndrome) -> Body {
     }))
 }
 
-const HAPPENINGS: [Happening; 11] = [
+const HAPPENINGS: [Happening; 12] = [
     ("nothing", |_, _| {}),
     ("post send", |b, _| b.send()),
     ("post receive", |b, _| b.receive()),
@@ -328,6 +328,21 @@ const HAPPENINGS: [Happening; 11] = [
             out: &mut b.out,
         };
         b.qp.loss(&mut view);
+    }),
+    ("send, losses reported, reconnected", |b, _| {
+        b.send();
+        b.run();
+        for _ in 0..5 {
+            let mut view = View {
+                objects: &mut b.objects,
+                queues: &mut b.queues,
+                shared: None,
+                out: &mut b.out,
+            };
+            b.qp.loss(&mut view);
+            b.run();
+        }
+        b.qp.reconnected();
     }),
 ];
 

@@ -280,6 +280,14 @@ impl<S: Storage> Qp<S> {
         }
     }
 
+    /// The peer can be reached again, after a time in which whatever was sent went nowhere. Whoever
+    /// waits for an answer asks at once: timers may be as long as NCCL's, 4.3 s.
+    pub fn reconnected(&mut self) {
+        if self.state.permits().responses {
+            self.requester.reconnected();
+        }
+    }
+
     /// When to call [`Self::timeout`].
     pub fn deadline(&self) -> Option<Time> {
         match self.state {

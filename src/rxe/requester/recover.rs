@@ -85,6 +85,12 @@ impl Requester {
         }
     }
 
+    /// The peer can be reached again. What it took to know that it could not does not count.
+    pub fn reconnected(&mut self) {
+        self.signs_left = LOSS_SIGNS;
+        self.lost();
+    }
+
     /// Starts over from the oldest unanswered packet.
     pub fn restart<E: Env>(&mut self, window: &Window<'_>, env: &mut E) {
         env.count(Event::Retry(self.una));

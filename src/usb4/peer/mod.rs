@@ -16,7 +16,7 @@
 //!
 //! # Locks
 //!
-//! A peer's rails, then what [`crate::usb4::cable`] says.
+//! Identity, then a peer's rails, then what [`crate::usb4::cable`] says.
 
 pub mod deaths;
 pub mod identity;

@@ -21,12 +21,12 @@ impl WireName {
     }
 
     /// The wire begins anew.
-    pub fn begin(&self, name: u32) {
+    pub(super) fn begin(&self, name: u32) {
         self.0.store(name, ordering::Relaxed);
     }
 
     /// The wire is over, and what it counted is forgotten.
-    pub fn forget(&self) {
+    pub(super) fn forget(&self) {
         FORGOTTEN.fetch_add(1, ordering::Relaxed);
         self.0.store(0, ordering::Relaxed);
     }

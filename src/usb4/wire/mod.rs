@@ -310,8 +310,7 @@ impl Wire {
             halves.rail_up(now(), rail, up, &mut port);
             port.forget_down(rail);
             if !self.is_up() {
-                // What was sent meanwhile went nowhere, and the timers of those who wait may be long.
-                port.all_lost();
+                port.reconnected();
             }
             self.mark(rail, true);
             port.finish(&rx.watcher);
@@ -324,6 +323,16 @@ impl Wire {
         drop(ended);
         Self::kick(self.as_arc_borrow());
         Ok(())
+    }
+
+    /// The interface is up again.
+    pub fn reconnected(&self) {
+        let bh = Bh::disable();
+        let mut rx = self.rx.lock(&bh);
+        let rx = &mut *rx;
+        let mut port = Port::new(self, &bh, &mut rx.frames, &rx.device, &rx.netdev);
+        port.reconnected();
+        port.finish(&None);
     }
 
     /// A rail is dead, or is to be. After this its rings are used no more.

@@ -322,10 +322,13 @@ pub struct Port<'a> {
     pub frames: &'a mut Frames,
     inbound: Inbound<'a>,
     netdev: Option<&'a Netdev>,
+    /// The network device is up.
+    is_open: bool,
     /// Queue pairs that lost packets on the way to the peer.
     losers: [Qpn; LOSERS],
     loser_count: usize,
     all_lost: bool,
+    reconnected: bool,
     /// Rails that went down.
     downs: [Option<Down>; crate::usb4::rail::MAX_RAILS],
 }
@@ -339,17 +342,17 @@ impl<'a> Port<'a> {
         netdev: &'a Option<Netdev>,
     ) -> Self {
         let netdev = netdev.as_ref();
-        // An interface that is down carries no RDMA either.
-        let is_open = netdev.is_some_and(Netdev::is_up);
         Self {
             wire,
             bh,
             frames,
-            inbound: Inbound::new(device.as_deref().filter(|_| is_open), bh),
+            inbound: Inbound::new(device.as_deref(), bh),
             netdev,
+            is_open: netdev.is_some_and(Netdev::is_up),
             losers: [Qpn::new(0); LOSERS],
             loser_count: 0,
             all_lost: false,
+            reconnected: false,
             downs: [None; crate::usb4::rail::MAX_RAILS],
         }
     }
@@ -361,9 +364,9 @@ impl<'a> Port<'a> {
         }
     }
 
-    /// Whatever was sent is lost: made good in [`Self::finish`].
-    pub fn all_lost(&mut self) {
-        self.all_lost = true;
+    /// The peer can be reached again: passed on in [`Self::finish`].
+    pub fn reconnected(&mut self) {
+        self.reconnected = true;
     }
 
     /// Lets queue pairs answer and passes on what was noted. The sending half is not locked.
@@ -374,6 +377,9 @@ impl<'a> Port<'a> {
             for qpn in self.losers.iter().take(self.loser_count) {
                 self.inbound.lost(*qpn);
             }
+        }
+        if self.reconnected {
+            self.inbound.reconnected();
         }
         self.inbound.finish();
         let Some(watcher) = watcher else { return };
@@ -400,6 +406,7 @@ impl Ingress for Port<'_> {
             frames,
             inbound,
             netdev,
+            is_open,
             ..
         } = self;
         let head = frames.bytes(packet.head);
@@ -408,7 +415,11 @@ impl Ingress for Port<'_> {
             pieces.push(frames.bytes(frame).get(..len).unwrap_or_default());
         }
         pieces.push(packet.record.tail_bytes(head));
-        let verdict = inbound.take(&pieces);
+        // An interface that is down carries no RDMA either.
+        let verdict = match *is_open {
+            true => inbound.take(&pieces),
+            false => Verdict::NotRdma,
+        };
         let counters = &wire.counters;
         match verdict {
             Verdict::Taken => {

@@ -490,7 +490,21 @@ impl Qp {
 
     /// A packet between this host and the peer is lost for certain.
     pub fn loss(qp: ArcBorrow<'_, Self>, bh: &Bh) {
-        Self::with_engine(qp, bh, |turn| turn.engine.loss(turn.env));
+        Self::with_engine(qp, bh, |turn| {
+            // Nothing is lost within this host.
+            if !qp.device.is_local(turn.engine.attr()) {
+                turn.engine.loss(turn.env);
+            }
+        });
+    }
+
+    /// The peer can be reached again.
+    pub fn reconnected(qp: ArcBorrow<'_, Self>, bh: &Bh) {
+        Self::with_engine(qp, bh, |turn| {
+            if !qp.device.is_local(turn.engine.attr()) {
+                turn.engine.reconnected();
+            }
+        });
     }
 
     /// Takes one packet that others take, too.

@@ -96,7 +96,8 @@ pair_pull() {
 	local cable pulls=0
 	rm -f /tmp/stop
 	while [ ! -e /tmp/stop ]; do
-		sleep "$((RANDOM % 3)).$((RANDOM % 10))"
+		# A moment at least: the rails have to be back at the other end as well.
+		sleep "$((1 + RANDOM % 2)).$((RANDOM % 10))"
 		cable=$((RANDOM % $1))
 		lab fabric unplug "$cable" || return
 		sleep "$((RANDOM % 2)).$((RANDOM % 10))"

@@ -26,8 +26,8 @@ ucx() {
 	across "$name" "${perftest[@]}" "$@" -- "${perftest[@]}" "$@" "$pair_ip"
 }
 
-check "ucx-sees-it" ucx_info -d
-grep -q "Device: $rdma_dev:1" /lab/output/ucx-sees-it || fail "UCX does not see $rdma_dev: $(ucx_info -d)"
+check "ucx-sees-it.$LAB_HOST" ucx_info -d
+grep -q "Device: $rdma_dev:1" "/lab/output/ucx-sees-it.$LAB_HOST" || fail "UCX does not see $rdma_dev: $(ucx_info -d)"
 # RC, which connects by UD, and UD alone.
 for UCX_TLS in rc_v ud_v; do
 	ucx "ucx-$UCX_TLS-tag-lat" -t tag_lat -s 8

@@ -68,9 +68,13 @@ loss)
 	[ "$LAB_HOST" != 1 ] || lab fabric fault 0 clear || fail "clear"
 	longest_is nccl_longest_ms
 	ends+=(--port-events)
-	[ "$LAB_HOST" != 1 ] || (sleep 4 && lab fabric unplug 0 && sleep 2 && lab fabric plug 0) &
+	if [ "$LAB_HOST" = 1 ]; then
+		(lab wait 60 grep -qs '^connected' /lab/output/gone.client && sleep 1 && lab fabric unplug 0 && sleep 2 && lab fabric plug 0) &
+		puller=$!
+	fi
 	nccl gone --split
-	wait
+	[ "$LAB_HOST" != 1 ] || wait "$puller" || fail "the cable was not pulled and put back"
+	[ "$LAB_HOST" != 1 ] || [ "$longest" -ge 2000 ] || fail "a message took $longest ms at most, with the cable gone for 2 s"
 	longest_is nccl_longest_gone_ms
 	;;
 esac
