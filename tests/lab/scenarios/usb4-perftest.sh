@@ -52,7 +52,8 @@ perf write-lat ib_write_lat $sizes
 perf write-lat-uc ib_write_lat $sizes -c UC
 perf read-lat ib_read_lat $sizes
 
-# Both ways at once, many QPs, shared receive queues, events, inline data, RDMA-CM.
+# Both ways at once, many QPs, shared receive queues, events, inline data, RDMA-CM. Not UD by RDMA-CM, which udaddy tries in usb4-cm: perftest's
+# client asks for that connection, its second one, before its server listens for it, and one time in ten it is too early.
 perf send-bw-both-ways ib_send_bw $some -b
 perf write-bw-both-ways ib_write_bw $some -b
 perf read-bw-both-ways ib_read_bw $some -b
@@ -65,7 +66,6 @@ perf send-lat-events ib_send_lat $some -s 64 -e
 perf write-lat-inline ib_write_lat $some -s 64 -I 64
 perf send-bw-lists ib_send_bw -n 128 -l 16 --recv_post_list 16
 perf send-bw-cm ib_send_bw $some -R
-perf send-bw-ud-cm ib_send_bw $some -c UD -s 1024 -R
 perf write-lat-cm ib_write_lat $some -s 64 -R
 perf read-bw-cm ib_read_bw $some -R
 perf write-bw-1m ib_write_bw -s 1048576 -n 100
