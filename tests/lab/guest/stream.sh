@@ -30,7 +30,8 @@ stream_up() {
 	barrier "stream open"
 }
 
-# stream_send MEGABYTES COMMAND: sends so many bytes at random to the COMMAND that the peer's end goes into; host 1 prints MB/s.
+# stream_send MEGABYTES READER: sends so many bytes at random to READER, which is called with that number and the peer's end as its input;
+# host 1 prints MB/s.
 stream_send() {
 	if [ "$LAB_HOST" = 1 ]; then
 		head -c "${1}M" /dev/urandom >/tmp/data
@@ -44,14 +45,16 @@ stream_send() {
 		# buffers, so frames that arrive while it opens are never reported, and the reader waits for as many for ever.
 		exec 3</dev/tbstream0
 		barrier "stream go"
-		timeout 60 head -c "${1}M" <&3 | $2 || exit
+		"$2" "$1" <&3 || exit
 		exec 3<&-
 	fi
 	barrier "stream done"
 }
 
-stream_check() { sha256sum >/tmp/sum && cmp /tmp/sum /lab/sum || fail "the bytes that came are not those that were sent"; }
-stream_drop() { cat >/dev/null; }
+# One process that reads as much at once as the writer writes.
+stream_read() { timeout 60 dd bs=64k count=$((16 * $1)) iflag=fullblock status=none; }
+stream_check() { stream_read "$1" | sha256sum >/tmp/sum && cmp /tmp/sum /lab/sum || fail "the bytes that came are not those that were sent"; }
+stream_drop() { stream_read "$1" >/dev/null; }
 
 # stream_bandwidth MEGABYTES: MB/s on host 1, with nothing done to what arrives: that it arrives whole is checked before, with less.
 stream_bandwidth() {
