@@ -176,6 +176,17 @@ impl Bench {
         while self.qp.run(self.now, 16, &mut view) == Ran::More {}
     }
 
+    /// The rail reports a loss.
+    fn lose(&mut self) {
+        let mut view = View {
+            objects: &mut self.objects,
+            queues: &mut self.queues,
+            shared: None,
+            out: &mut self.out,
+        };
+        self.qp.loss(&mut view);
+    }
+
     fn receive(&mut self) {
         self.queues.rq.push_back(PostedReceive {
             wr_id: 7,
@@ -321,25 +332,13 @@ const HAPPENINGS: [Happening; 12] = [
     ("send, loss reported", |b, _| {
         b.send();
         b.run();
-        let mut view = View {
-            objects: &mut b.objects,
-            queues: &mut b.queues,
-            shared: None,
-            out: &mut b.out,
-        };
-        b.qp.loss(&mut view);
+        b.lose();
     }),
     ("send, losses reported, reconnected", |b, _| {
         b.send();
         b.run();
         for _ in 0..5 {
-            let mut view = View {
-                objects: &mut b.objects,
-                queues: &mut b.queues,
-                shared: None,
-                out: &mut b.out,
-            };
-            b.qp.loss(&mut view);
+            b.lose();
             b.run();
         }
         b.qp.reconnected();
