@@ -33,34 +33,21 @@ test: test-host test-lab ## Everything: host tests first, then the scenarios in 
 test-host: lint ## Tests that need no guest
 	cargo test --quiet --workspace
 
+# What scenarios run in the guests.
+.PHONY: guest-programs
+guest-programs: lab
+	@for program in lab/probe-module verbs hostile soak nccl capture; do tests/$$program/build || exit 1; done
+
 .PHONY: test-lab
-test-lab: lab module module-lint ## Scenarios in guests (needs the lab)
-	@tests/lab/probe-module/build
-	@tests/verbs/build
-	@tests/hostile/build
-	@tests/soak/build
-	@tests/nccl/build
-	@tests/capture/build
+test-lab: lab module module-lint guest-programs ## Scenarios in guests (needs the lab)
 	@tests/lab/test
 
 .PHONY: test-long
-test-long: lab module ## All scenarios in guests, those of minutes too, with more rounds of those that count (two hours)
-	@tests/lab/probe-module/build
-	@tests/verbs/build
-	@tests/hostile/build
-	@tests/soak/build
-	@tests/nccl/build
-	@tests/capture/build
+test-long: lab module guest-programs ## All scenarios in guests, those of minutes too, with more rounds of those that count (two hours)
 	@tests/lab/test --long
 
 .PHONY: test-debug
-test-debug: lab-debug module ## The module's scenarios on a kernel with KASAN, lockdep, kmemleak, the DMA API's checks (hours; the kernel itself takes an hour once)
-	@tests/lab/probe-module/build
-	@tests/verbs/build
-	@tests/hostile/build
-	@tests/soak/build
-	@tests/nccl/build
-	@tests/capture/build
+test-debug: lab-debug module guest-programs ## The module's scenarios on a kernel with KASAN, lockdep, kmemleak, the DMA API's checks (hours; the kernel itself takes an hour once)
 	@tests/lab/test --kernel debug rust-module module-load pyverbs rdma- usb4-
 
 # A distribution's cargo may come without rustfmt and clippy: then there is nothing to check with.

@@ -14,7 +14,7 @@ use crate::usb4::rail::MAX_RAILS;
 use crate::usb4::wire::Watcher;
 use crate::verbs::lock::{new_irq_lock, IrqLock};
 
-/// Which rails died by themselves: noted with locks held, told later.
+/// What the wire noted of one peer's rails.
 #[pin_data]
 pub struct Deaths {
     #[pin]
@@ -28,9 +28,11 @@ impl_has_work! {
 }
 
 impl Deaths {
-    /// # Invariants
+    /// Nobody died. There are none but in an `Arc`.
     ///
-    /// There are none but in an `Arc`.
+    /// # Errors
+    ///
+    /// `ENOMEM`.
     pub fn new() -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
@@ -41,14 +43,17 @@ impl Deaths {
         )
     }
 
+    /// What was noted since the last time.
     pub fn take(&self) -> [Option<Down>; MAX_RAILS] {
         core::mem::replace(&mut *self.dead.lock(), [None; MAX_RAILS])
     }
 
+    /// Why this one died, if it did.
     pub fn noted(&self, id: RailId) -> Option<Down> {
         self.dead.lock()[id.index()]
     }
 
+    /// A rail of this number begins anew.
     pub fn forget(&self, id: RailId) {
         self.dead.lock()[id.index()] = None;
     }
@@ -57,7 +62,7 @@ impl Deaths {
 impl Watcher for Deaths {
     fn rail_died(&self, id: RailId, why: Down) {
         self.dead.lock()[id.index()] = Some(why);
-        // SAFETY: All are made in an `Arc`, see `new`.
+        // SAFETY: All are made in an `Arc`, see `new`; whoever calls has a reference to it during the call.
         let this: Arc<Self> = unsafe { ArcBorrow::from_raw(self) }.into();
         // SAFETY: A work queue of the kernel's, made at boot, for good.
         let queue = unsafe { Queue::from_raw(compat::system_dfl_long_wq.cast()) };

@@ -20,6 +20,7 @@ use crate::usb4::xdomain::Paths;
 /// A rail that is up.
 pub struct Rail {
     pub cable: Arc<Cable>,
+    /// As both ends agreed on it.
     pub life: Life,
     pub rings: Arc<Rings>,
     paths: Paths,
@@ -82,6 +83,7 @@ impl Rail {
         end.release_rx_hop(self.paths.rx_hop);
     }
 
+    /// A line of it for debugfs.
     pub fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (name, speed, epoch) = (
             self.cable.xdomain.name(),
