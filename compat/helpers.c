@@ -447,10 +447,13 @@ void usb4_rxe_srq_event(struct ib_srq *srq, enum ib_event_type type)
 
 /*
  * Memory for a queue, zeroed. vmalloc_user() would not charge it to the process's memory control group, would rather kill other
- * processes than fail, and complains in the log about sizes that any process may ask for.
+ * processes than fail, and complains in the log about sizes that any process may ask for. A large one leaves as much as it takes: short
+ * of that, whoever else wants memory while it is being got is in trouble.
  */
 void *usb4_rxe_queue_alloc(size_t len)
 {
+	if (len > SZ_1M && len >> PAGE_SHIFT > si_mem_available() / 2)
+		return NULL;
 	return __vmalloc(len, GFP_KERNEL_ACCOUNT | __GFP_ZERO | __GFP_RETRY_MAYFAIL | __GFP_NOWARN);
 }
 
@@ -536,9 +539,9 @@ bool usb4_rxe_netdev_is_up(const struct net_device *dev)
 	return netif_running(dev);
 }
 
-void usb4_rxe_drop(struct sk_buff *skb, struct net_device *dev)
+void usb4_rxe_drop(struct sk_buff *skb)
 {
-	dev_core_stats_tx_dropped_inc(dev);
+	dev_core_stats_tx_dropped_inc(skb->dev);
 	dev_kfree_skb_any(skb);
 }
 
@@ -670,15 +673,43 @@ unsigned long usb4_rxe_odp_end(struct ib_umem_odp *umem)
 	return ib_umem_end(umem);
 }
 
-/* Where page @at is in the kernel's linear mapping, or NULL. The mutex is taken. */
+/*
+ * Where page @at is in the kernel's linear mapping; NULL if it is not there, or not known. The mutex is taken.
+ *
+ * The core finds pages that it would not pin: memfd_secret takes its pages out of the linear mapping when they are
+ * first touched, before the process has them. They come back only when the process has lost them, which the
+ * notifier tells. So what can be read now can be accessed until then.
+ */
 void *usb4_rxe_odp_page(struct ib_umem_odp *umem, size_t at, bool *writable)
 {
 	unsigned long pfn = umem->map.pfn_list[at];
+	void *page;
+	u8 byte;
 
 	if (!(pfn & HMM_PFN_VALID) || (pfn & (HMM_PFN_P2PDMA | HMM_PFN_P2PDMA_BUS)))
 		return NULL;
 	*writable = pfn & HMM_PFN_WRITE;
-	return page_address(hmm_pfn_to_page(pfn));
+	page = page_address(hmm_pfn_to_page(pfn));
+	return copy_from_kernel_nofault(&byte, page, sizeof(byte)) ? NULL : page;
+}
+
+/* Where pages on demand are fetched. */
+static struct workqueue_struct *fetches;
+
+int usb4_rxe_fetches_alloc(void)
+{
+	fetches = alloc_workqueue("usb4_rxe_fetch", WQ_UNBOUND | WQ_HIGHPRI, 0);
+	return fetches ? 0 : -ENOMEM;
+}
+
+struct workqueue_struct *usb4_rxe_fetches(void)
+{
+	return fetches;
+}
+
+void usb4_rxe_fetches_free(void)
+{
+	destroy_workqueue(fetches);
 }
 
 /* Rings: memory that a host router reads and writes. */
@@ -758,6 +789,15 @@ bool usb4_rxe_has_taps(struct net_device *device)
 }
 
 /*
+ * Whether there are taps that can be shown what the RDMA device got. A bridge, or whoever else handles all that the device receives, would
+ * take it for its own, and IP there would answer. (One that begins to handle just now may still get one.)
+ */
+bool usb4_rxe_has_receive_taps(struct net_device *device)
+{
+	return usb4_rxe_has_taps(device) && !rcu_access_pointer(device->rx_handler);
+}
+
+/*
  * Whether the network stack may have a packet of @len bytes; if not, it counts as dropped. Softirqs are off: while it is closed the device
  * may change its namespace, and who closes it waits for us. Others than our driver may be at the other end: a packet has an Ethernet
  * header, and is none that we would not send.
@@ -795,7 +835,10 @@ void usb4_rxe_skb_receive(struct sk_buff *skb, struct net_device *device)
 	netif_receive_skb(skb);
 }
 
-/* Shows taps a packet that the RDMA device got. IP shall not have it: to IP it looks like somebody else's. */
+/*
+ * Shows taps a packet that the RDMA device got. IP shall not have it: to IP it looks like somebody else's. What looks at packets before IP
+ * (generic XDP, filters at ingress) sees it like any other: dropped there, it has come all the same; redirected, it goes there as well.
+ */
 void usb4_rxe_skb_show_received(struct sk_buff *skb, struct net_device *device)
 {
 	skb->protocol = eth_type_trans(skb, device);
@@ -826,9 +869,10 @@ unsigned int usb4_rxe_skb_len(const struct sk_buff *skb)
 	return skb->len;
 }
 
-void usb4_rxe_skb_sent(struct sk_buff *skb, struct net_device *device)
+void usb4_rxe_skb_sent(struct sk_buff *skb)
 {
-	dev_sw_netstats_tx_add(device, 1, skb->len);
+	skb_tx_timestamp(skb);
+	dev_sw_netstats_tx_add(skb->dev, 1, skb->len);
 	dev_consume_skb_any(skb);
 }
 

@@ -200,19 +200,47 @@ bool usb4_rxe_may_log(void)
 	return __ratelimit(&limit);
 }
 
-/* Whether it is a host router, and so may have devices of ours below it. Other devices may go with RTNL held. */
+static int usb4_rxe_is_same(struct device *device, void *other)
+{
+	return device == other;
+}
+
+/*
+ * Whether an XDomain's domain is one of this host router, and not removed yet. The domain itself, which may be freed, is only compared;
+ * @router stays during the call.
+ */
+bool usb4_rxe_xdomain_is_below(const struct tb_xdomain *xdomain, struct device *router)
+{
+	return device_for_each_child(router, &xdomain->tb->dev, usb4_rxe_is_same);
+}
+
+/* Whether it is a host router, and so may have devices of ours below it. Other devices may lose their driver with RTNL held. */
 bool usb4_rxe_is_host_router(const struct device *dev)
 {
-	/* Nobody has to hold the device's lock when it goes: looked at once. */
+	/* Whoever looks for host routers does not hold the device's lock: looked at once. */
 	const struct device_driver *driver = READ_ONCE(dev->driver);
 
 	return driver && !strcmp(driver->name, "thunderbolt");
 }
 
-/* Devices that lose their driver, or go, are told of. */
+/*
+ * Drivers that leave their device are told of. Who is about to leave one right now, and was not told of, has left it when this returns:
+ * the core holds the device's lock from before it tells until the driver is gone.
+ */
 int usb4_rxe_watch_devices(struct notifier_block *block)
 {
-	return bus_register_notifier(&pci_bus_type, block);
+	struct pci_dev *device = NULL;
+	int err = bus_register_notifier(&pci_bus_type, block);
+
+	if (err)
+		return err;
+	for_each_pci_dev(device) {
+		if (usb4_rxe_is_host_router(&device->dev)) {
+			device_lock(&device->dev);
+			device_unlock(&device->dev);
+		}
+	}
+	return 0;
 }
 
 void usb4_rxe_unwatch_devices(struct notifier_block *block)

@@ -109,13 +109,16 @@ pub trait Memory {
     fn store_atomic(&mut self, region: &Self::Region, at: u64, bytes: [u8; 8])
         -> Result<(), Fault>;
 
-    /// Makes earlier stores visible or persistent; `range` is `None` for the whole region.
+    /// Makes earlier stores visible or persistent; `range` is `None` for the whole region. The first
+    /// `done` bytes of it have been dealt with. `Some` if that much is done and there is more, which
+    /// would take too long now: the same call follows soon, from there.
     fn flush(
         &mut self,
         region: &Self::Region,
         range: Option<(u64, u64)>,
         what: Feth,
-    ) -> Result<(), Fault>;
+        done: u64,
+    ) -> Result<Option<u64>, Fault>;
 
     /// Invalidates a key: [`mr::Region::invalidate`](super::access::mr::Region::invalidate) or
     /// [`mw::Window::invalidate`](super::access::mw::Window::invalidate).

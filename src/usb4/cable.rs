@@ -44,7 +44,7 @@ use crate::verbs::work;
 /// A cable.
 #[pin_data]
 pub struct Cable {
-    /// Our end. Used by the work and under `calls`, so until the cable is shut.
+    /// Our end. Its host router is used by the work and under `calls`, so until the cable is shut.
     pub xdomain: XDomain,
     /// The HopID we send on, until the cable is shut.
     tx_hop: Atomic<i32>,
@@ -68,8 +68,6 @@ pub struct Cable {
     is_shut: Mutex<bool>,
     /// This host sleeps, or is about to.
     is_asleep: Atomic<bool>,
-    /// The address of our host router's device.
-    device: usize,
     /// Numbers of our messages.
     number: Atomic<u32>,
 }
@@ -129,8 +127,8 @@ fn hello(instance: u64, tx_hop: i32, rail: RailId) -> Hello {
 }
 
 impl Cable {
-    /// The cable of an XDomain. Nothing happens until [`resume`](Self::resume). Its rail gets that
-    /// number if it is ours to choose.
+    /// The cable of an XDomain. Nothing happens until [`resume`](Self::resume); until then the host
+    /// router need not be there. Its rail gets that number if it is ours to choose.
     ///
     /// # Errors
     ///
@@ -142,12 +140,10 @@ impl Cable {
             complaint: None,
         };
         let login = Login::new(hello(instance, 0, number));
-        let device = xdomain.device() as usize;
         let wire = peers::wire_to(&xdomain.remote());
         let cable = Arc::pin_init(
             pin_init!(Self {
                 xdomain,
-                device,
                 tx_hop: Atomic::new(0),
                 login <- new_mutex!(login, "usb4_rxe login"),
                 wire <- new_mutex!(wire, "usb4_rxe cable's wire"),
@@ -203,8 +199,8 @@ impl Cable {
         self.pause();
     }
 
-    /// The same, for good: nothing of the core's is used any more when this returns. May be called
-    /// again.
+    /// The same, for good: nothing of the host router's is used any more when this returns. May be
+    /// called again.
     pub fn shut(self: &Arc<Self>) {
         let mut is_shut = self.is_shut.lock();
         if *is_shut {
@@ -218,11 +214,6 @@ impl Cable {
         // What a last message of the peer's may have left.
         self.carry_out();
         self.xdomain.release_tx_hop(self.tx_hop());
-    }
-
-    /// Whether our host router is this device, and the cable not shut yet.
-    pub fn is_below(&self, device: *mut compat::device) -> bool {
-        self.device == device as usize && *self.gate.lock()
     }
 
     /// Whom it leads to is known now.

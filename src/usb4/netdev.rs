@@ -261,6 +261,14 @@ impl Netdev {
         unsafe { compat::usb4_rxe_has_taps(self.0) }
     }
 
+    /// Whether somebody listens who can be shown what the RDMA device receives: not while the device
+    /// belongs to another one (a bridge), which would take it for its own.
+    #[inline]
+    pub fn has_receive_taps(&self) -> bool {
+        // SAFETY: The device is held.
+        unsafe { compat::usb4_rxe_has_receive_taps(self.0) }
+    }
+
     /// Whether the network stack may have a packet of this length now; if not, it counts as dropped.
     /// Softirqs are off until it has it.
     #[inline]

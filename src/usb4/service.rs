@@ -18,6 +18,8 @@
 //! nobody in the last instructions on the way out. For that the handler must not sleep outside of what
 //! is counted, not even on a lock: it finds the service by a plain pointer.
 
+use core::ptr::null_mut;
+
 use kernel::error::to_result;
 use kernel::ffi::{c_int, c_ulong, c_void};
 use kernel::prelude::*;
@@ -53,7 +55,7 @@ struct Service {
     /// Drawn when the module was loaded: peers see by it that we have forgotten everything.
     instance: u64,
     #[pin]
-    cables: Mutex<KVec<Arc<Cable>>>,
+    cables: Mutex<Cables>,
     /// Runs of the protocol handler.
     #[pin]
     calls: Rundown,
@@ -61,7 +63,48 @@ struct Service {
     devices: Opaque<compat::notifier_block>,
 }
 
-// SAFETY: The core uses the two structures under locks of its own.
+/// The cables, and which may not come any more.
+struct Cables {
+    listed: KVec<Arc<Cable>>,
+    /// Host routers that are about to lose their driver, null where there is none. Cables below them
+    /// are found by the core until it is gone, and so must be refused; by then their XDomains say
+    /// that they are unplugged.
+    leaving: [*mut compat::device; MAX_LEAVING],
+}
+
+/// The most host routers that leave at the same moment. With so many no cable is taken at all; one more
+/// would not be noted, and a cable below it that comes after the others have left would be taken.
+const MAX_LEAVING: usize = 8;
+
+impl Cables {
+    /// No cable below this host router is taken any more.
+    fn leave(&mut self, router: *mut compat::device) {
+        if let Some(free) = self.leaving.iter_mut().find(|place| place.is_null()) {
+            *free = router;
+        }
+    }
+
+    /// Its driver is gone. What comes below it now is of another.
+    fn left(&mut self, router: *mut compat::device) {
+        for place in &mut self.leaving {
+            if *place == router {
+                *place = null_mut();
+            }
+        }
+    }
+
+    /// Whether the host router of a new cable stays, as long as this is locked.
+    fn stays(&self, xdomain: &XDomain) -> bool {
+        let mut leaving = self.leaving.iter().filter(|router| !router.is_null());
+        let has_room = leaving.clone().count() < MAX_LEAVING;
+        // SAFETY: Host routers are there between the two events, and for the second this is locked.
+        let is_below = |router: &*mut _| unsafe { xdomain.is_below(*router) };
+        // In this order: a domain says so before it is found below its host router no more.
+        has_room && !leaving.any(is_below) && !xdomain.is_unplugged()
+    }
+}
+
+// SAFETY: The core uses the two structures under locks of its own. Devices belong to no thread.
 unsafe impl Send for Service {}
 // SAFETY: As above.
 unsafe impl Sync for Service {}
@@ -83,7 +126,13 @@ impl Service {
         Arc::pin_init(
             pin_init!(Self {
                 instance: u64::from_ne_bytes(instance),
-                cables <- new_mutex!(KVec::new(), "usb4_rxe cables"),
+                cables <- new_mutex!(
+                    Cables {
+                        listed: KVec::new(),
+                        leaving: [null_mut(); MAX_LEAVING],
+                    },
+                    "usb4_rxe cables"
+                ),
                 calls <- Rundown::new(),
                 handler: Opaque::new(compat::tb_protocol_handler {
                     uuid: (&raw const PROTOCOL).cast(),
@@ -101,7 +150,7 @@ impl Service {
 
     fn find(&self, which: impl Fn(&Cable) -> bool) -> Option<Arc<Cable>> {
         let cables = self.cables.lock();
-        cables.iter().find(|cable| which(cable)).cloned()
+        cables.listed.iter().find(|cable| which(cable)).cloned()
     }
 
     /// A new cable.
@@ -114,19 +163,27 @@ impl Service {
             return Err(ENODEV);
         }
         let cable = Cable::new(xdomain, self.instance, self.number())?;
-        let listed = self.cables.lock().push(cable.clone(), GFP_KERNEL);
-        if let Err(error) = listed {
+        let listed = self.list(&cable);
+        if listed.is_err() {
             cable.shut();
-            return Err(error.into());
         }
-        Ok(cable)
+        listed.map(|()| cable)
+    }
+
+    /// Lists a cable: from here on it is shut when its host router leaves.
+    fn list(&self, cable: &Arc<Cable>) -> Result {
+        let mut cables = self.cables.lock();
+        if !cables.stays(&cable.xdomain) {
+            return Err(ENODEV);
+        }
+        Ok(cables.listed.push(cable.clone(), GFP_KERNEL)?)
     }
 
     /// A number for the rail of a new cable: one that no other cable has, whoever it leads to. Beyond
     /// eight cables any will do: who finds it taken takes another.
     fn number(&self) -> RailId {
         let cables = self.cables.lock();
-        let is_free = |id: &RailId| cables.iter().all(|cable| cable.number() != *id);
+        let is_free = |id: &RailId| cables.listed.iter().all(|cable| cable.number() != *id);
         RailId::all().find(is_free).unwrap_or_default()
     }
 
@@ -134,8 +191,9 @@ impl Service {
         // Messages find it until it is shut: what is not answered is asked again and again.
         cable.shut();
         let mut cables = self.cables.lock();
-        let at = cables.iter().position(|other| Arc::ptr_eq(other, cable));
-        if let Some(Ok(last)) = at.map(|at| cables.remove(at)) {
+        let mut listed = cables.listed.iter();
+        let at = listed.position(|other| Arc::ptr_eq(other, cable));
+        if let Some(Ok(last)) = at.map(|at| cables.listed.remove(at)) {
             drop(cables);
             drop(last);
         }
@@ -250,7 +308,7 @@ unsafe extern "C" fn handle(bytes: *const c_void, size: usize, data: *mut c_void
     service.handle(bytes).into()
 }
 
-/// `notifier_block.notifier_call`: events of PCI devices.
+/// `notifier_block.notifier_call`: events of PCI devices and their drivers.
 ///
 /// # Safety
 ///
@@ -260,24 +318,44 @@ unsafe extern "C" fn device_event(
     event: c_ulong,
     device: *mut c_void,
 ) -> c_int {
-    // Events are small numbers.
-    let is_end = matches!(
-        event as compat::bus_notifier_event,
-        compat::bus_notifier_event_BUS_NOTIFY_UNBIND_DRIVER
-            | compat::bus_notifier_event_BUS_NOTIFY_DEL_DEVICE
-    );
     let device: *mut compat::device = device.cast();
-    // SAFETY: The core hands in a device that stays during the call.
-    if is_end && unsafe { compat::usb4_rxe_is_host_router(device) } {
-        if let Some(service) = service() {
-            while let Some(cable) = service.find(|cable| cable.is_below(device)) {
-                cable.shut();
+    // Events are small numbers. Between these two the core holds the device's lock; the second comes
+    // whatever happens in between, and also when a device goes for good.
+    match event as compat::bus_notifier_event {
+        compat::bus_notifier_event_BUS_NOTIFY_UNBIND_DRIVER => {
+            // SAFETY: The core hands in a device that stays during the call, and until the event below.
+            unsafe { leave(device) };
+        }
+        compat::bus_notifier_event_BUS_NOTIFY_UNBOUND_DRIVER => {
+            if let Some(service) = service() {
+                service.cables.lock().left(device);
             }
         }
-        peers::parent_gone(device);
+        _ => {}
     }
     // A small constant.
     compat::NOTIFY_DONE as c_int
+}
+
+/// A device is about to lose its driver. If it is a host router, all that hangs below it goes first.
+///
+/// # Safety
+///
+/// `device` stays until its driver is gone.
+unsafe fn leave(device: *mut compat::device) {
+    // SAFETY: As our caller promises.
+    if !unsafe { compat::usb4_rxe_is_host_router(device) } {
+        return;
+    }
+    if let Some(service) = service() {
+        service.cables.lock().leave(device);
+        // SAFETY: As our caller promises.
+        let is_below = |cable: &Cable| unsafe { cable.xdomain.is_below(device) };
+        while let Some(cable) = service.find(is_below) {
+            service.remove(&cable);
+        }
+    }
+    peers::parent_gone(device);
 }
 
 /// The core knows us while this lives. Undone in this order.
@@ -323,7 +401,7 @@ impl Drop for Known {
     }
 }
 
-/// We are told of devices that go.
+/// We are told of devices that lose their driver.
 struct Devices(Arc<Service>);
 
 impl Devices {

@@ -9,6 +9,7 @@ use core::ffi::c_void;
 use kernel::error::to_result;
 use kernel::prelude::*;
 use kernel::str::CStr;
+use kernel::sync::atomic::{ordering, Atomic};
 
 use super::rail::frame::envelope::{self, Envelope, Uuid};
 use super::rail::frame::hello::Message;
@@ -21,9 +22,29 @@ const TIMEOUT_MS: u32 = 250;
 ///
 /// # Invariants
 ///
-/// The pointer is to an enumerated XDomain and holds a reference. What it belongs to, domain and
-/// host router, stays while a service of it is bound: [`super::cable`] uses it only until then.
-pub struct XDomain(*mut compat::tb_xdomain);
+/// The pointer is to an enumerated XDomain and holds a reference.
+///
+/// # Domain and host router
+///
+/// The reference keeps neither, nor does it that a service is bound: a domain that goes leaves its
+/// XDomains and their services behind (7.2, 7.3), with pointers to memory that is free. So what needs
+/// them is called only while they are sure to be there: **for a cable that is listed and not shut**.
+///
+/// - A cable is listed (`Service::list`) when its host router is not about to lose its driver, and its
+///   domain has not gone: that marks its XDomains as unplugged first. Before that nothing here needs
+///   the domain.
+/// - A domain goes when its host router loses its driver. [`super::service`] is told before, by the
+///   core, which waits until all cables that are listed below it are shut. Under the lock of the list
+///   it is settled which is first, a new cable or this.
+/// - A domain also goes when the machine shuts down, which nobody is told of. Before, the core calls
+///   `shutdown` of each service, and that ends the rail; afterwards the cable says no more than "no" to
+///   its peer, in the control worker, which the domain waits for. (A cable that the core finds in
+///   between is in nobody's hands. The memory of the host router stays then: it keeps its driver.)
+pub struct XDomain {
+    raw: *mut compat::tb_xdomain,
+    /// The last pair of HopIDs for which old paths were taken down.
+    swept: Atomic<u32>,
+}
 
 // SAFETY: References belong to no thread, and the core locks.
 unsafe impl Send for XDomain {}
@@ -56,55 +77,69 @@ impl XDomain {
             return Err(ENODEV);
         }
         // INVARIANT: The reference was taken just now; services belong to enumerated XDomains.
-        Ok(Self(raw))
+        Ok(Self {
+            raw,
+            swept: Atomic::new(0),
+        })
     }
 
     /// The host router at our end.
     pub fn local(&self) -> Uuid {
         // SAFETY: By the type's invariants; set when it was made, for good.
-        unsafe { uuid((*self.0).local_uuid) }
+        unsafe { uuid((*self.raw).local_uuid) }
     }
 
     /// The host router at the other end.
     pub fn remote(&self) -> Uuid {
         // SAFETY: By the type's invariants; set when it was enumerated, for good.
-        unsafe { uuid((*self.0).remote_uuid) }
+        unsafe { uuid((*self.raw).remote_uuid) }
     }
 
     /// Where the core finds it.
     pub fn route(&self) -> u64 {
         // SAFETY: By the type's invariants; it does not change.
-        unsafe { (*self.0).route }
+        unsafe { (*self.raw).route }
     }
 
     /// Its name, as in sysfs.
     pub fn name(&self) -> &CStr {
         // SAFETY: By the type's invariants; the name lives as long as the device.
-        unsafe { CStr::from_char_ptr(compat::usb4_rxe_xdomain_name(self.0)) }
+        unsafe { CStr::from_char_ptr(compat::usb4_rxe_xdomain_name(self.raw)) }
     }
 
-    /// The host router.
+    /// The host router. For a cable that is listed and not shut.
     pub fn nhi(&self) -> *mut compat::tb_nhi {
-        // SAFETY: By the type's invariants.
-        unsafe { (*(*self.0).tb).nhi }
+        // SAFETY: By the type's invariants; the domain is there, as the type says.
+        unsafe { (*(*self.raw).tb).nhi }
     }
 
-    /// The device that is our host router, a PCI device.
+    /// The device that is our host router, a PCI device. For a cable that is listed and not shut.
     pub fn device(&self) -> *mut compat::device {
-        // SAFETY: By the type's invariants.
+        // SAFETY: The host router is there, as the type says.
         unsafe { (*self.nhi()).dev.cast() }
+    }
+
+    /// Whether our host router is this device, and its domain not removed yet.
+    ///
+    /// # Safety
+    ///
+    /// The device stays during the call.
+    pub unsafe fn is_below(&self, device: *mut compat::device) -> bool {
+        // SAFETY: By the type's invariants; the domain is not looked into. The device stays, as our
+        // caller promises.
+        unsafe { compat::usb4_rxe_xdomain_is_below(self.raw, device) }
     }
 
     /// What we can send at, in Gb/s.
     pub fn speed(&self) -> u32 {
         // SAFETY: By the type's invariants.
-        unsafe { compat::usb4_rxe_xdomain_speed(self.0) }
+        unsafe { compat::usb4_rxe_xdomain_speed(self.raw) }
     }
 
     /// Whether the cable is out, so that nobody hears us any more.
     pub fn is_unplugged(&self) -> bool {
         // SAFETY: By the type's invariants.
-        unsafe { compat::usb4_rxe_xdomain_is_unplugged(self.0) }
+        unsafe { compat::usb4_rxe_xdomain_is_unplugged(self.raw) }
     }
 
     /// A message to the other end.
@@ -120,6 +155,7 @@ impl XDomain {
     }
 
     /// Sends a message and waits for the answer. Not in a protocol handler: answers come there, too.
+    /// For a cable that is listed and not shut.
     ///
     /// # Errors
     ///
@@ -127,11 +163,11 @@ impl XDomain {
     pub fn ask(&self, number: u32, message: &Message) -> Result<Message> {
         let request = self.envelope(number, false, message).emit();
         let mut response = [0u8; envelope::LEN];
-        // SAFETY: By the type's invariants; both buffers are valid during the call, which waits
-        // until the core has left them.
+        // SAFETY: By the type's invariants; the domain is there, as the type says; both buffers are
+        // valid during the call, which waits until the core has left them.
         to_result(unsafe {
             compat::tb_xdomain_request(
-                self.0,
+                self.raw,
                 request.as_ptr().cast::<c_void>(),
                 request.len(),
                 compat::tb_cfg_pkg_type_TB_CFG_PKG_XDOMAIN_REQ,
@@ -154,17 +190,18 @@ impl XDomain {
         }
     }
 
-    /// Answers a message. Does not wait.
+    /// Answers a message. Does not wait. For a cable that is listed and not shut.
     ///
     /// # Errors
     ///
     /// What the core says.
     pub fn answer(&self, number: u32, message: &Message) -> Result {
         let response = self.envelope(number, true, message).emit();
-        // SAFETY: By the type's invariants; the core copies the message before it returns.
+        // SAFETY: By the type's invariants; the domain is there, as the type says; the core copies the
+        // message before it returns.
         to_result(unsafe {
             compat::tb_xdomain_response(
-                self.0,
+                self.raw,
                 response.as_ptr().cast::<c_void>(),
                 response.len(),
                 compat::tb_cfg_pkg_type_TB_CFG_PKG_XDOMAIN_RESP,
@@ -175,7 +212,7 @@ impl XDomain {
     /// Takes a HopID to send on.
     pub fn take_tx_hop(&self) -> Result<i32> {
         // SAFETY: By the type's invariants.
-        let hop = unsafe { compat::tb_xdomain_alloc_out_hopid(self.0, -1) };
+        let hop = unsafe { compat::tb_xdomain_alloc_out_hopid(self.raw, -1) };
         to_result(hop)?;
         Ok(hop)
     }
@@ -183,7 +220,7 @@ impl XDomain {
     /// Gives it back.
     pub fn release_tx_hop(&self, hop: i32) {
         // SAFETY: By the type's invariants; `take_tx_hop` gave it.
-        unsafe { compat::tb_xdomain_release_out_hopid(self.0, hop) };
+        unsafe { compat::tb_xdomain_release_out_hopid(self.raw, hop) };
     }
 
     /// Takes the HopID that the peer sends on: exactly that one.
@@ -194,7 +231,7 @@ impl XDomain {
     pub fn take_rx_hop(&self, hop: u16) -> Result<i32> {
         let wanted = i32::from(hop);
         // SAFETY: By the type's invariants.
-        let taken = unsafe { compat::tb_xdomain_alloc_in_hopid(self.0, wanted) };
+        let taken = unsafe { compat::tb_xdomain_alloc_in_hopid(self.raw, wanted) };
         to_result(taken)?;
         if taken == wanted {
             return Ok(taken);
@@ -206,22 +243,32 @@ impl XDomain {
     /// Gives it back.
     pub fn release_rx_hop(&self, hop: i32) {
         // SAFETY: By the type's invariants; `take_rx_hop` gave it.
-        unsafe { compat::tb_xdomain_release_in_hopid(self.0, hop) };
+        unsafe { compat::tb_xdomain_release_in_hopid(self.raw, hop) };
     }
 
-    /// Joins rings and HopIDs, both ways. Sleeps, takes the domain's lock.
+    /// Joins rings and HopIDs, both ways. Sleeps, takes the domain's lock. For a cable that is listed
+    /// and not shut.
     ///
     /// # Errors
     ///
     /// As the core says.
     pub fn enable_paths(&self, paths: &Paths) -> Result {
-        let joined = self.join(paths);
-        if joined != Err(ENOMEM) {
+        let mut joined = self.join(paths);
+        // HopIDs have 11 bits.
+        let hops = (paths.tx_hop as u32) << 16 | paths.rx_hop as u32;
+        if joined != Err(ENOMEM) || self.swept.xchg(hops, ordering::Relaxed) == hops {
             return joined;
         }
         // Paths that were made while the cable was being pulled: the core took down what there was a
         // moment before, and takes nothing down at the end of a cable that is out. They keep our
-        // HopIDs, which nobody else has, from us; the cable is in again, so now they can go.
+        // HopIDs, which nobody else has, from us; the cable is in again, so now they can go. One of
+        // the two HopIDs may be enough to find them by.
+        //
+        // The core does not say whether such paths are what is in the way, nor whether it found any:
+        // buffers that thunderbolt_net holds, or memory, are the same error. It counts each call as
+        // the end of paths of this XDomain, which they never were, and only the connection manager in
+        // firmware looks at the count. So it is called once for the same HopIDs, since nothing is left
+        // behind as long as this cable is in, and no longer than they are missing.
         const ANY: i32 = -1;
         for (tx_hop, rx_hop) in [(paths.tx_hop, ANY), (ANY, paths.rx_hop)] {
             self.disable_paths(&Paths {
@@ -230,15 +277,19 @@ impl XDomain {
                 rx_hop,
                 rx_ring: ANY,
             })?;
+            joined = self.join(paths);
+            if joined != Err(ENOMEM) {
+                break;
+            }
         }
-        self.join(paths)
+        joined
     }
 
     fn join(&self, paths: &Paths) -> Result {
-        // SAFETY: By the type's invariants.
+        // SAFETY: By the type's invariants; the domain is there, as the type says.
         to_result(unsafe {
             compat::tb_xdomain_enable_paths(
-                self.0,
+                self.raw,
                 paths.tx_hop,
                 paths.tx_ring,
                 paths.rx_hop,
@@ -247,12 +298,13 @@ impl XDomain {
         })
     }
 
-    /// Undoes it. Sleeps, takes the domain's lock unless the cable is out.
+    /// Undoes it. Sleeps, takes the domain's lock unless the cable is out. For a cable that is listed
+    /// and not shut.
     pub fn disable_paths(&self, paths: &Paths) -> Result {
-        // SAFETY: By the type's invariants.
+        // SAFETY: By the type's invariants; the domain is there, as the type says.
         to_result(unsafe {
             compat::tb_xdomain_disable_paths(
-                self.0,
+                self.raw,
                 paths.tx_hop,
                 paths.tx_ring,
                 paths.rx_hop,
@@ -265,7 +317,7 @@ impl XDomain {
 impl Drop for XDomain {
     fn drop(&mut self) {
         // SAFETY: By the type's invariants the reference is ours.
-        unsafe { compat::tb_xdomain_put(self.0) };
+        unsafe { compat::tb_xdomain_put(self.raw) };
     }
 }
 

@@ -9,11 +9,14 @@ use super::device::Device;
 use super::lock::Bh;
 use super::pieces::Pieces;
 use super::qp::Qp;
+use super::timer;
 use crate::rxe::inbound::{delivery, Delivery};
+use crate::rxe::time::Nanos;
 use crate::rxe::wire::Headers;
 
-/// Packets delivered before others get the CPU.
+/// Packets delivered before others get the CPU, and for how long: one packet may ask for a lot (FLUSH).
 const DELIVER_AT_ONCE: u32 = 128;
+const DELIVER_FOR: Nanos = Nanos::from_millis(1);
 /// Queue pairs run before others get the CPU.
 const RUN_AT_ONCE: u32 = 16;
 
@@ -38,7 +41,8 @@ pub fn start_work(device: ArcBorrow<'_, Device>) {
 /// Delivers as the deliverer.
 fn go_on(device: ArcBorrow<'_, Device>, bh: &Bh) {
     let mut left = DELIVER_AT_ONCE;
-    while left > 0 {
+    let until = timer::now().after(DELIVER_FOR);
+    while left > 0 && timer::now() < until {
         let Some(packet) = device.loopback.next() else {
             return;
         };

@@ -22,9 +22,13 @@ use crate::rxe::env::{
     AtomicOp, Busy, Completions, CqOverrun, Fault, Link, Memory, Notices, WorkQueues,
 };
 use crate::rxe::events::{AsyncEvent, Counter, Event};
+use crate::rxe::time::Nanos;
 use crate::rxe::wire::{Feth, PacketRepr};
 use crate::rxe::wqe::{BadWr, BindMw, RecvWr, RegMr, SendWr, Sge};
 use crate::usb4::wire::Outgoing;
+
+/// Bytes that FLUSH writes back before others get their turn: some tenths of a millisecond.
+const FLUSH_AT_ONCE: u64 = 1 << 20;
 
 /// What to do once the queue pair's lock is free.
 #[derive(Default)]
@@ -35,8 +39,11 @@ pub struct Later {
     pub receive: Wake,
     /// The shared receive queue runs low.
     pub srq_limit: bool,
-    /// Memory was not there and is being fetched: try again soon.
-    pub absent: bool,
+    /// Memory was not there, and for how long it has been fetched, the one that has for the shortest: try
+    /// again soon. Or there is more to flush.
+    pub absent: Option<Nanos>,
+    /// Bytes written back for FLUSH.
+    flushed: u64,
     /// Packets went to a wire: they leave at the latest now.
     pub flush: bool,
     /// Events of the queue pair, each at most once: a set of [`bit`]s.
@@ -91,11 +98,18 @@ impl<'a> Env<'a> {
 
     /// Notes if memory was not there.
     #[inline]
-    fn note<T>(&mut self, access: Result<T, Fault>) -> Result<T, Fault> {
+    fn note<T>(&mut self, region: &Handle<'_>, access: Result<T, Fault>) -> Result<T, Fault> {
         if matches!(access, Err(Fault::Absent)) {
-            self.later.absent = true;
+            self.waits(region.fetched_for());
         }
         access
+    }
+
+    /// Something waits that has for so long.
+    #[cold]
+    fn waits(&mut self, waited: Nanos) {
+        let least = self.later.absent.map_or(waited, |other| other.min(waited));
+        self.later.absent = Some(least);
     }
 }
 
@@ -161,7 +175,7 @@ impl<'a> Memory for Env<'a> {
         let mut at = at;
         for piece in pieces.as_slice() {
             let stored = region.store(at, piece);
-            self.note(stored)?;
+            self.note(region, stored)?;
             at = at.wrapping_add(piece.len() as u64);
         }
         Ok(())
@@ -170,12 +184,12 @@ impl<'a> Memory for Env<'a> {
     #[inline]
     fn store_bytes(&mut self, region: &Self::Region, at: u64, bytes: &[u8]) -> Result<(), Fault> {
         let stored = region.store(at, bytes);
-        self.note(stored)
+        self.note(region, stored)
     }
 
     fn atomic(&mut self, region: &Self::Region, at: u64, op: AtomicOp) -> Result<u64, Fault> {
         let done = region.atomic(at, op);
-        self.note(done)
+        self.note(region, done)
     }
 
     fn store_atomic(
@@ -185,7 +199,7 @@ impl<'a> Memory for Env<'a> {
         bytes: [u8; 8],
     ) -> Result<(), Fault> {
         let stored = region.store_atomic(at, bytes);
-        self.note(stored)
+        self.note(region, stored)
     }
 
     fn flush(
@@ -193,9 +207,15 @@ impl<'a> Memory for Env<'a> {
         region: &Self::Region,
         range: Option<(u64, u64)>,
         what: Feth,
-    ) -> Result<(), Fault> {
-        let flushed = region.flush(range, what);
-        self.note(flushed)
+        done: u64,
+    ) -> Result<Option<u64>, Fault> {
+        let mut left = FLUSH_AT_ONCE.saturating_sub(self.later.flushed);
+        let flushed = region.flush(range, what, done, &mut left);
+        self.later.flushed = FLUSH_AT_ONCE.saturating_sub(left);
+        if matches!(flushed, Ok(Some(_))) {
+            self.waits(Nanos(0));
+        }
+        self.note(region, flushed)
     }
 
     fn invalidate(&mut self, who: Identity, key: u32) -> Result<(), AccessError> {
@@ -285,7 +305,7 @@ impl Link for Env<'_> {
             }
             Some(Out::Nowhere) | None => Ok(()),
         };
-        self.note(loaded)
+        self.note(region, loaded)
     }
 
     #[inline]

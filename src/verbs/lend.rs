@@ -9,8 +9,10 @@
 //! ```
 //!
 //! The memory stays pinned until every loan is over. A loan ends when the ring has sent the frame or
-//! is stopped, or the frame is dropped because no rail is left. A peer that keeps granting no credit
-//! could delay that for ever, so who waits for long has the rails taken down.
+//! is stopped, or the frame is dropped because no rail is left. A peer that grants no credit, or takes
+//! a frame now and then, could delay that for ever: who waits for long has the frame that waits
+//! dropped, or the rail taken down whose ring has it. Those of others go on
+//! (`docs/decisions/0042-payload-stays-where-mapping-is-free.md`).
 
 use core::ptr::NonNull;
 
@@ -28,9 +30,10 @@ use crate::usb4::wire::Wire;
 const ALIGNMENT: usize = 64;
 /// How often to look for the end of loans.
 const LOOK_MS: i64 = 1;
-/// How many looks until what waits for a rail is dropped, and until the rails are.
+/// How many looks until what waits for a rail is dropped, and until a rail is. A look takes no less
+/// than it should, so a rail is left longer than it may be silent.
 const LOOKS_UNTIL_DROP: u32 = 50;
-const LOOKS_UNTIL_DOWN: u32 = 1_000;
+const LOOKS_UNTIL_DOWN: u32 = 3_000;
 
 /// How far a queue pair has sent packets, for [`may_lend`](Self::may_lend).
 #[derive(Default)]
@@ -119,11 +122,12 @@ impl Lender {
         self.loans.close_and(|| {
             fsleep(Delta::from_millis(LOOK_MS));
             looks = looks.saturating_add(1);
+            let is_ours = |lent: Lent| core::ptr::eq(lent.loans.as_ptr(), &self.loans);
             if looks % LOOKS_UNTIL_DROP == 0 {
-                self.wire.abandon();
+                self.wire.abandon(is_ours);
             }
             if looks % LOOKS_UNTIL_DOWN == 0 {
-                self.wire.give_up();
+                self.wire.give_up(is_ours);
             }
         });
     }

@@ -34,14 +34,14 @@ use kernel::str::{as_char_ptr_in_const_context, CStrExt};
 use kernel::sync::atomic::{ordering, Atomic};
 use kernel::sync::{global_lock, new_mutex, Arc, Mutex};
 use kernel::time::msecs_to_jiffies;
-use kernel::types::Opaque;
+use kernel::types::{Opaque, ScopeGuard};
 use kernel::workqueue::{impl_has_delayed_work, impl_has_work, new_delayed_work, new_work};
 use kernel::workqueue::{DelayedWork, Queue, Work, WorkItem};
 
 use super::device::Device;
 use super::object::Object;
 use super::ops::OPS;
-use super::{errno, work, zeroed};
+use super::{errno, odp, work, zeroed};
 use crate::usb4::netdev::{self, Netdev};
 
 const NAME_BYTES: usize = compat::IB_DEVICE_NAME_MAX as usize;
@@ -621,8 +621,9 @@ pub fn device_over(netdev: *mut compat::net_device) -> Option<Arc<Device>> {
 pub struct Subsystem {
     links: Arc<Links>,
     notifier: KBox<Opaque<compat::notifier_block>>,
-    // Last: the network devices go when all else has.
+    // The network devices go when all else has; then no device is left that fetches pages.
     _link_type: netdev::LinkType,
+    _fetches: odp::Fetches,
 }
 
 // SAFETY: What is inside belongs to no thread.
@@ -637,10 +638,12 @@ impl Subsystem {
     ///
     /// `ENOMEM`, or what the core says.
     pub fn register() -> Result<Self> {
+        let fetches = odp::Fetches::new()?;
         let links = Links::new()?;
         // SAFETY: Once per load of the module, before the first use.
         unsafe { LINKS.init() };
         *LINKS.lock() = Some(links.clone());
+        let forget = ScopeGuard::new(|| *LINKS.lock() = None);
         let notifier = KBox::new(
             Opaque::new(compat::notifier_block {
                 notifier_call: Some(netdev_event),
@@ -654,10 +657,12 @@ impl Subsystem {
             to_result(compat::register_netdevice_notifier(notifier.get()))?;
             compat::rdma_link_register(LINK_OPS.get());
         }
+        forget.dismiss();
         Ok(Self {
             links,
             notifier,
             _link_type: link_type,
+            _fetches: fetches,
         })
     }
 }

@@ -22,15 +22,16 @@ use core::ptr::{null_mut, NonNull};
 use kernel::error::{from_err_ptr, to_result};
 use kernel::prelude::*;
 use kernel::sync::{new_mutex, Arc, Mutex};
-use kernel::workqueue::{self, impl_has_work, new_work, Work, WorkItem};
+use kernel::workqueue::{impl_has_work, new_work, Queue, Work, WorkItem};
 
 use super::lock::{new_bh_lock, Bh, BhLock};
 use super::pages::Span;
-use super::{work, Shared as Static};
+use super::{timer, work, Shared as Static};
 use crate::rxe::access::blocks::Blocks;
 use crate::rxe::access::paging::{Found, Page, Want, Wanted};
 use crate::rxe::access::Rights;
 use crate::rxe::env::Fault;
+use crate::rxe::time::{Nanos, Time};
 
 const PAGE_SIZE: usize = kernel::page::PAGE_SIZE;
 const PAGE_SHIFT: u32 = PAGE_SIZE.trailing_zeros();
@@ -70,6 +71,8 @@ impl_has_work! {
 struct Pages {
     pages: KVVec<Page>,
     wanted: Wanted,
+    /// When the fetch under way began.
+    since: Option<Time>,
     /// Accesses that found pages absent.
     asked: u64,
     /// How many there had been when an access was last told that pages cannot be fetched.
@@ -87,6 +90,37 @@ struct Umem(NonNull<compat::ib_umem_odp>);
 unsafe impl Send for Umem {}
 // SAFETY: As above.
 unsafe impl Sync for Umem {}
+
+/// The queue on which pages are fetched, of our own: a page may take for ever (a file system that does not
+/// answer), and on the kernel's queues others would wait behind it. Of high priority: a packet waits,
+/// and the process it is for may be busy polling for it.
+pub struct Fetches(());
+
+impl Fetches {
+    /// Makes it. Once per load of the module, before there are devices.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub fn new() -> Result<Self> {
+        // SAFETY: Nobody uses the queue yet.
+        to_result(unsafe { compat::usb4_rxe_fetches_alloc() })?;
+        Ok(Self(()))
+    }
+
+    fn queue() -> &'static Queue {
+        // SAFETY: Whoever fetches has a region of a device, and all devices are gone before `drop`
+        // (`Subsystem`). The binding of the `kernel` crate is of the same structure.
+        unsafe { Queue::from_raw(compat::usb4_rxe_fetches().cast()) }
+    }
+}
+
+impl Drop for Fetches {
+    fn drop(&mut self) {
+        // SAFETY: As there.
+        unsafe { compat::usb4_rxe_fetches_free() };
+    }
+}
 
 static NOTIFIER: Static<compat::mmu_interval_notifier_ops> =
     Static(compat::mmu_interval_notifier_ops {
@@ -143,6 +177,7 @@ impl OnDemand {
         let known = Pages {
             pages,
             wanted: Wanted::NOTHING,
+            since: None,
             asked: 0,
             told: 0,
         };
@@ -228,10 +263,17 @@ impl OnDemand {
             }
             let addr = (addr as usize).wrapping_add(piece.within as usize);
             // SAFETY: The page is there, writable if it is to be written, and stays as long as the
-            // lock is held: see the module's documentation. The kernel maps all memory.
+            // lock is held: see the module's documentation. `usb4_rxe_odp_page` has seen that the
+            // kernel maps it.
             each(unsafe { Span::new(addr, piece.len) })?;
         }
         Ok(())
+    }
+
+    /// For how long the fetch under way has taken.
+    pub fn fetched_for(&self, bh: &Bh) -> Nanos {
+        let since = self.shared.pages.lock(bh).since;
+        since.map_or(Nanos(0), |since| timer::now().since(since))
     }
 
     /// Whether it may be accessed with these flags of the verb.
@@ -302,9 +344,8 @@ impl Umem {
 
 impl Shared {
     fn start_work(self: &Arc<Self>) {
-        // A packet waits, and the process it is for may be busy polling for it on this CPU. Enqueued
-        // twice is enqueued once.
-        let _ = workqueue::system_highpri().enqueue(self.clone());
+        // Enqueued twice is enqueued once.
+        let _ = Fetches::queue().enqueue(self.clone());
     }
 
     /// Learns which pages are there, to spare the first accesses the wait.
@@ -348,11 +389,14 @@ impl Shared {
         let bh = Bh::disable();
         let mut known = self.pages.lock(&bh);
         let pages = known.pages.iter_mut().enumerate();
+        let mut got_all = true;
         for (at, page) in pages.take(first.saturating_add(count)).skip(first) {
             let mut writable = false;
             // SAFETY: The mutex is taken, and `at` is a page of the range just mapped.
             let addr = unsafe { compat::usb4_rxe_odp_page(umem, at, &mut writable) };
-            if !addr.is_null() {
+            if addr.is_null() {
+                got_all = false;
+            } else {
                 page.fetched(addr as u64, writable);
             }
         }
@@ -360,7 +404,11 @@ impl Shared {
         drop(bh);
         // SAFETY: Mapping took the mutex.
         unsafe { compat::usb4_rxe_odp_unlock(umem) };
-        Ok(())
+        match got_all || !fault {
+            true => Ok(()),
+            // Fetched, and still not for us: it belongs to another device, or is kept from the kernel.
+            false => Err(EFAULT),
+        }
     }
 
     /// Tells who waits for pages that they cannot be fetched. `asked`: how many had asked when the
@@ -424,7 +472,9 @@ impl WorkItem for Shared {
             let (next, asked) = {
                 let bh = Bh::disable();
                 let mut known = this.pages.lock(&bh);
-                (known.wanted.take(), known.asked)
+                let next = known.wanted.take();
+                known.since = next.map(|_| timer::now());
+                (next, known.asked)
             };
             let Some(want) = next else {
                 return;

@@ -240,7 +240,8 @@ impl PageList {
 ///
 /// # Safety
 ///
-/// As far as there is memory in the range, it is the caller's to touch.
+/// As far as there is memory in the range, it is the caller's to touch, and stays mapped: nobody takes memory
+/// that others use out of the kernel's mapping.
 #[inline]
 pub unsafe fn direct_span(
     at: u64,
@@ -263,8 +264,8 @@ pub unsafe fn direct_span(
         }
         page = (page | PAGE_MASK).wrapping_add(1);
     }
-    // SAFETY: Each page is memory that the kernel has mapped at this address, for good; our caller
-    // may touch it.
+    // SAFETY: Each page is memory whose place in the kernel's mapping this is; our caller may touch it,
+    // and says that it is mapped.
     each(unsafe { Span::new(first, len) })
 }
 

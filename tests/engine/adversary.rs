@@ -395,6 +395,39 @@ fn a_user_cannot_forge_a_privileged_queue_key() {
 }
 
 #[test]
+fn datagrams_may_be_as_long_as_the_port_now_permits() {
+    let setup = Setup {
+        qp_type: QpType::Ud,
+        mtu: Mtu::M1024,
+        ..Setup::default()
+    };
+    let mut alone = Alone::new(&setup, ME, PEER);
+    let datagram = Datagram {
+        path: path(0, 1, false, 9),
+        qpn: PEER.qpn,
+        qkey: 0x1234,
+        imm: None,
+    };
+    for (port, len, frames) in [
+        (None, 1024, 1),
+        (None, 1025, 0),
+        (Some(Mtu::M4096), 4096, 1),
+        (Some(Mtu::M512), 513, 0),
+    ] {
+        if let Some(mtu) = port {
+            alone.qp.set_port_mtu(mtu);
+        }
+        alone.post(SendOp::Datagram(datagram), 0, len);
+        assert_eq!(alone.run().len(), frames, "{port:?} {len}");
+    }
+    // A connection's is agreed between its ends.
+    let mut connected = responder();
+    let before = connected.qp.attr().mtu;
+    connected.qp.set_port_mtu(Mtu::M256);
+    assert_eq!(connected.qp.attr().mtu, before);
+}
+
+#[test]
 fn a_reported_loss_does_not_hide_that_nothing_is_posted() {
     let mut alone = responder();
     alone.hear(0, true, Rc::Send(Send::Only(RcTail::Plain)), &[1; 8]);

@@ -35,7 +35,7 @@
 
 #define PAIRS 4 /* RC, UC, UD, RC with an SRQ */
 #define QUEUES 32
-#define TEMPLATES 32
+#define TEMPLATES 40
 #define ELEMENT 1024 /* largest element that a queue of ours has */
 #define AREA 65536
 #ifndef ATTACK_SECONDS
@@ -66,7 +66,7 @@ static struct ibv_comp_channel *channel;
 static struct ibv_cq *cq;
 static struct queue completions, shared;
 static struct ibv_ah *ah;
-static struct ibv_mr *mr;
+static struct ibv_mr *mr, *on_demand;
 static struct ibv_mw *mw;
 static uint8_t *area;
 static struct pair pairs[PAIRS];
@@ -207,6 +207,7 @@ static void create_all(void)
 	ah = rig_ah(&rig);
 	area = mmap(NULL, AREA, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	mr = rig_mr(&rig, area, AREA, IBV_ACCESS_MW_BIND);
+	on_demand = rig_mr(&rig, area, AREA, IBV_ACCESS_ON_DEMAND | IBV_ACCESS_FLUSH_GLOBAL | IBV_ACCESS_FLUSH_PERSISTENT);
 	mw = ibv_alloc_mw(rig.pd, IBV_MW_TYPE_2);
 }
 
@@ -236,15 +237,34 @@ static void drain(unsigned milliseconds)
 	}
 }
 
-/* Keeps the element that was posted last. */
-static void keep(const struct queue *queue)
+/* Keeps the element that was posted last, and returns where. */
+static void *keep(const struct queue *queue)
 {
 	uint32_t slot = (queue->buf->producer_index - 1) & queue->mask;
+	struct template *place = &templates[n_templates];
 
 	if (n_templates == TEMPLATES || queue->element > ELEMENT)
-		return;
-	templates[n_templates].element = queue->element;
-	memcpy(templates[n_templates++].bytes, queue->buf->data + (size_t)slot * queue->element, queue->element);
+		rig_die("no room for template %u, of %u bytes", n_templates, queue->element);
+	n_templates++;
+	place->element = queue->element;
+	return memcpy(place->bytes, queue->buf->data + (size_t)slot * queue->element, queue->element);
+}
+
+/* Requests that ibv_post_send() does not know, made of the last one, a WRITE. */
+static void keep_extensions(const struct queue *queue)
+{
+	struct rxe_send_wqe *wqe = keep(queue);
+
+	wqe->wr.opcode = IB_UVERBS_WR_ATOMIC_WRITE;
+	wqe->dma.length = wqe->dma.resid = 8;
+	wqe = keep(queue);
+	wqe->wr.opcode = IB_UVERBS_WR_FLUSH;
+	wqe->wr.wr.flush.remote_addr = (uintptr_t)area;
+	wqe->wr.wr.flush.length = AREA;
+	wqe->wr.wr.flush.rkey = on_demand->rkey;
+	wqe->wr.wr.flush.type = IB_FLUSH_PERSISTENT;
+	wqe->wr.wr.flush.level = IB_FLUSH_MR;
+	wqe->dma.num_sge = wqe->dma.length = wqe->dma.resid = 0;
 }
 
 static void make_templates(void)
@@ -290,6 +310,8 @@ static void make_templates(void)
 			receive(pair, 1);
 			if (!ibv_post_send(pair->qp[0], &wr, &bad))
 				keep(&pair->send[0]);
+			if (rc && opcodes[o] == IBV_WR_RDMA_WRITE)
+				keep_extensions(&pair->send[0]);
 			drain(3);
 		}
 		keep(&pair->recv[1]);

@@ -109,7 +109,8 @@ int rig_connect(struct rig *rig, struct ibv_qp *qp, uint32_t peer)
 		.qp_state = IBV_QPS_RESET,
 		.port_num = 1,
 		.qkey = RIG_QKEY,
-		.qp_access_flags = IBV_ACCESS_REMOTE_WRITE | (rc ? IBV_ACCESS_REMOTE_READ | IBV_ACCESS_REMOTE_ATOMIC : 0),
+		.qp_access_flags = IBV_ACCESS_REMOTE_WRITE | (rc ? IBV_ACCESS_REMOTE_READ | IBV_ACCESS_REMOTE_ATOMIC |
+								   IBV_ACCESS_FLUSH_GLOBAL | IBV_ACCESS_FLUSH_PERSISTENT : 0),
 		.path_mtu = rig->mtu,
 		.dest_qp_num = peer,
 		.rq_psn = RIG_PSN,

@@ -5,12 +5,13 @@
 
 use usb4_rxe::rxe::cqe::WcStatus;
 use usb4_rxe::rxe::events::Event;
+use usb4_rxe::rxe::wire::{Feth, Selectivity};
 use usb4_rxe::rxe::wqe::{SendOp, SendTail};
 
 use crate::directed::{Lab, GOOD};
 use crate::link::Faults;
 use crate::pair::Setup;
-use crate::world::Happening;
+use crate::world::{Happening, FETCH};
 
 /// How long memory is missing.
 const LONG: u64 = 100_000_000;
@@ -180,6 +181,45 @@ fn the_peers_patience_is_its_own() {
         assert_eq!(lab.sends(0, 0), [], "{op:?}");
         lab.until(2_000_000);
         assert_eq!(lab.sends(0, 0), [WcStatus::RnrRetryExceeded], "{op:?}");
+    }
+}
+
+#[test]
+fn a_long_flush_goes_on_where_it_was() {
+    for selectivity in [Selectivity::Range, Selectivity::Region] {
+        for lossy in [false, true] {
+            let faults = Faults {
+                loss: if lossy { 300 } else { 0 },
+                budget: 20,
+                ..Faults::default()
+            };
+            let setup = Setup {
+                retry: if lossy { 7 } else { 0 },
+                ..strict()
+            };
+            let mut lab = Lab::sized(64 << 10, setup, [faults; 2], 1_000, 40);
+            // 64 pieces, which take more than twice as long as a request waits for memory.
+            lab.world.hosts[1].objects.flush_at_once = Some(1024);
+            let op = SendOp::Flush {
+                remote: lab.remote(0, 0),
+                len: 64 << 10,
+                what: Feth {
+                    global: true,
+                    persistent: false,
+                    selectivity,
+                },
+            };
+            lab.send(10, 0, 0, op, 0);
+            // Another one begins at its own beginning.
+            lab.send(20, 0, 0, op, 0);
+            lab.receive(0, 1, 0, 4000);
+            lab.send(30, 0, 0, SendOp::Send(SendTail::Plain), 100);
+            lab.until(32 * FETCH);
+            assert_eq!(lab.sends(0, 0), [], "{op:?}");
+            lab.until(END);
+            assert_eq!(lab.sends(0, 0), [WcStatus::Success; 3], "{op:?}");
+            assert_eq!(lab.world.hosts[1].objects.flushes.len(), 2);
+        }
     }
 }
 

@@ -190,6 +190,7 @@ pub fn build(seed: u64, size: Size) -> Scenario {
         for host in &mut world.hosts {
             host.objects.absent = 1 + rng.below(300);
             host.objects.absent_seed = rng.next();
+            host.objects.flush_at_once = Some((64 * host.objects.absent).max(TARGET as u64 / 8));
         }
     }
     let pairs = 1 + rng.below(3) as usize;

@@ -101,7 +101,7 @@ const BUDGET: u32 = 8;
 /// How much a link holds, in nanoseconds of its time.
 const RING: u64 = 4_000;
 /// How long it takes to fetch memory that is not there.
-const FETCH: u64 = 20_000;
+pub const FETCH: u64 = 20_000;
 
 /// The world.
 pub struct World {

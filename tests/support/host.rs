@@ -38,6 +38,8 @@ pub struct Objects {
     pub objects: Vec<Object>,
     /// FLUSHes executed.
     pub flushes: Vec<Feth>,
+    /// Bytes that a FLUSH deals with at once, if it is not all.
+    pub flush_at_once: Option<u64>,
     /// Atomics fail, as when a page cannot be had.
     pub no_atomics: bool,
     /// How often memory is not there at first, in 1/1000 of all accesses; and a seed.
@@ -396,12 +398,20 @@ impl Memory for View<'_> {
         region: &usize,
         range: Option<(u64, u64)>,
         what: Feth,
-    ) -> Result<(), Fault> {
-        if let Some((at, len)) = range {
-            self.objects.slice(*region, at, len as usize)?;
+        done: u64,
+    ) -> Result<Option<u64>, Fault> {
+        let (at, len) = match (range, &self.objects.objects[*region]) {
+            (Some(range), _) => range,
+            (None, Object::Region(region, _)) => (region.iova, region.len),
+            (None, Object::Window(..)) => return Err(Fault::Gone),
+        };
+        self.objects.slice(*region, at, len as usize)?;
+        let end = self.objects.flush_at_once.map_or(len, |most| done + most);
+        if end < len {
+            return Ok(Some(end));
         }
         self.objects.flushes.push(what);
-        Ok(())
+        Ok(None)
     }
 
     fn invalidate(&mut self, who: Identity, key: u32) -> Result<(), AccessError> {

@@ -163,7 +163,13 @@ impl Memory for Lean {
         Err(Fault::Gone)
     }
 
-    fn flush(&mut self, (): &(), _: Option<(u64, u64)>, _: Feth) -> Result<(), Fault> {
+    fn flush(
+        &mut self,
+        (): &(),
+        _: Option<(u64, u64)>,
+        _: Feth,
+        _: u64,
+    ) -> Result<Option<u64>, Fault> {
         Err(Fault::Gone)
     }
 

@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
+#include <pthread.h>
+#include <stdatomic.h>
+
 #include "rig.h"
 
 struct pair {
@@ -68,6 +71,60 @@ static void resize(struct rig *rig)
 	destroy_pair(&pair);
 	EQUAL(ibv_destroy_cq(cq), 0);
 	EQUAL(ibv_destroy_cq(other), 0);
+}
+
+struct resizer {
+	struct ibv_cq *cq;
+	atomic_bool stop;
+	unsigned long times;
+};
+
+static void *resize_again(void *data)
+{
+	struct resizer *resizer = data;
+	unsigned int seed = 1;
+
+	for (; !resizer->stop; resizer->times++) {
+		/* Too small for what is in it may be refused, nothing else. */
+		int error = ibv_resize_cq(resizer->cq, 40 + rand_r(&seed) % 400);
+
+		CHECK(!error || error == EINVAL);
+		usleep(rand_r(&seed) % 500);
+	}
+	return NULL;
+}
+
+/* While completions come and are taken, the queue becomes another one all the time: each comes once, in order. */
+static void resize_under_traffic(struct rig *rig)
+{
+	enum { MESSAGES = 4000, AHEAD = 16 };
+	struct ibv_cq *cq = ibv_create_cq(rig->context, 100, NULL, NULL, 0);
+	struct pair pair = connect_pair(rig, cq, cq);
+	struct resizer resizer = { .cq = cq };
+	int posted = 0, received = 0, sent = 0;
+	pthread_t thread;
+
+	EQUAL(pthread_create(&thread, NULL, resize_again, &resizer), 0);
+	while (received < MESSAGES || sent < MESSAGES) {
+		struct ibv_wc wc;
+
+		for (; posted < MESSAGES && posted < received + AHEAD && posted < sent + AHEAD; posted++) {
+			EQUAL(rig_recv(rig, pair.b, 2 * posted), 0);
+			EQUAL(rig_send(rig, pair.a, 2 * posted + 1, IBV_SEND_SIGNALED), 0);
+		}
+		wc = rig_wait(cq);
+		EQUAL(wc.status, IBV_WC_SUCCESS);
+		if (wc.wr_id % 2)
+			EQUAL(wc.wr_id / 2, sent++);
+		else
+			EQUAL(wc.wr_id / 2, received++);
+	}
+	resizer.stop = true;
+	EQUAL(pthread_join(thread, NULL), 0);
+	CHECK(resizer.times > 10);
+	rig_quiet(cq);
+	destroy_pair(&pair);
+	EQUAL(ibv_destroy_cq(cq), 0);
 }
 
 static void notify(struct rig *rig)
@@ -152,6 +209,7 @@ void test_cq(struct rig *rig)
 {
 	limits(rig);
 	resize(rig);
+	resize_under_traffic(rig);
 	notify(rig);
 	overrun(rig);
 }

@@ -10,7 +10,7 @@ static const struct {
 	const char *name;
 	void (*run)(struct rig *rig);
 } TESTS[] = { { "cq", test_cq }, { "srq", test_srq }, { "ah", test_ah }, { "mcast", test_mcast }, { "maps", test_maps },
-	      { "mr", test_mr }, { "mw", test_mw }, { "odp", test_odp }, { "qp", test_qp } };
+	      { "mr", test_mr }, { "mw", test_mw }, { "odp", test_odp }, { "qp", test_qp }, { "flush", test_flush } };
 
 int main(int argc, char **argv)
 {

@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
+#include <signal.h>
+#include <sys/wait.h>
+
 #include "rig.h"
 
 enum { MEMBERS = 4 };
@@ -19,6 +22,49 @@ static void send_one(struct rig *rig, struct ibv_qp *from, struct ibv_cq *send_c
 		EQUAL(wc.byte_len, 64 + 40);
 	}
 	rig_quiet(cq);
+}
+
+/* A process that is killed while it is in groups and messages come leaves them. */
+static void killed(struct rig *rig, struct ibv_qp *from, struct ibv_cq *send_cq, struct ibv_ah *ah)
+{
+	for (int round = 0; round < 10; round++) {
+		int ready[2], status;
+		pid_t child;
+		char byte = 0;
+
+		EQUAL(pipe(ready), 0);
+		child = fork();
+		CHECK(child >= 0);
+		if (!child) {
+			struct ibv_cq *cq;
+			struct rig own;
+
+			rig_open(&own, ibv_get_device_name(rig->context->device), rig->gid_index);
+			CHECK(cq = ibv_create_cq(own.context, 200, NULL, NULL, 0));
+			for (int i = 0; i < MEMBERS; i++) {
+				struct ibv_qp *qp = rig_qp(&own, IBV_QPT_UD, cq, cq, NULL);
+
+				rig_ready(&own, qp, NULL);
+				EQUAL(rig_recv(&own, qp, 0), 0);
+				EQUAL(ibv_attach_mcast(qp, &GROUP, 0), 0);
+				EQUAL(ibv_attach_mcast(qp, &OTHER_GROUP, 0), 0);
+			}
+			EQUAL(write(ready[1], &byte, 1), 1);
+			for (;;)
+				pause();
+		}
+		EQUAL(read(ready[0], &byte, 1), 1);
+		for (int i = 0; i < 40; i++) {
+			if (i == 20)
+				kill(child, SIGKILL);
+			EQUAL(rig_send_ud(rig, from, 0, ah, 0xffffff), 0);
+			EQUAL(rig_wait(send_cq).status, IBV_WC_SUCCESS);
+		}
+		EQUAL(waitpid(child, &status, 0), child);
+		EQUAL(WTERMSIG(status), SIGKILL);
+		close(ready[0]);
+		close(ready[1]);
+	}
 }
 
 void test_mcast(struct rig *rig)
@@ -68,6 +114,8 @@ void test_mcast(struct rig *rig)
 	for (int i = 0; i < MEMBERS; i++)
 		if (i != 1)
 			EQUAL(ibv_detach_mcast(members[i], &GROUP, 0), 0);
+	send_one(rig, from, send_cq, ah, cq, 0);
+	killed(rig, from, send_cq, ah);
 	send_one(rig, from, send_cq, ah, cq, 0);
 
 	for (int i = 0; i < MEMBERS; i++)

@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include "memory.h"
@@ -188,6 +189,38 @@ static void mappings(struct rig *rig)
 	munmap(memory, 4 * PAGE);
 }
 
+/* Memory that the kernel itself cannot reach. Pinning it is refused; on demand, accesses are. */
+static void secret(struct rig *rig)
+{
+	struct place good = { (uintptr_t)rig->buffer, rig->mr->lkey }, at = { 0 };
+	int fd = syscall(SYS_memfd_secret, 0);
+	struct ibv_mr *mr;
+	struct wire wire;
+	uint8_t *memory;
+
+	CHECK(fd >= 0);
+	EQUAL(ftruncate(fd, 4 * PAGE), 0);
+	memory = mmap(NULL, 4 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	CHECK(memory != MAP_FAILED);
+	close(fd);
+	/* Some of it there at the registration, some of it not. */
+	memset(memory, 0x77, 2 * PAGE);
+	CHECK(mr = ibv_reg_mr(rig->pd, memory, 4 * PAGE, ALL));
+	wire_open(&wire, rig, rig->pd);
+	for (int page = 0; page < 4; page++) {
+		at = (struct place){ (uintptr_t)memory + page * PAGE, mr->rkey };
+		wire_refused(&wire, IBV_WR_RDMA_READ, good, 16, at, IBV_WC_REM_ACCESS_ERR);
+		wire_refused(&wire, IBV_WR_RDMA_WRITE, good, 16, at, IBV_WC_REM_ACCESS_ERR);
+		at.key = mr->lkey;
+		wire_refused(&wire, IBV_WR_RDMA_WRITE, at, 16, (struct place){ (uintptr_t)rig->buffer, rig->mr->rkey },
+			     IBV_WC_LOC_PROT_ERR);
+	}
+	EQUAL(memory[PAGE], 0x77);
+	wire_close(&wire);
+	EQUAL(ibv_dereg_mr(mr), 0);
+	munmap(memory, 4 * PAGE);
+}
+
 /* More than there is memory, nearly nothing of it used. */
 static void sparse(struct rig *rig)
 {
@@ -342,6 +375,7 @@ void test_odp(struct rig *rig)
 {
 	srandom(getpid());
 	mappings(rig);
+	secret(rig);
 	sparse(rig);
 	forking(rig);
 	prefetch(rig);

@@ -77,5 +77,6 @@ void test_mr(struct rig *rig);
 void test_mw(struct rig *rig);
 void test_odp(struct rig *rig);
 void test_qp(struct rig *rig);
+void test_flush(struct rig *rig);
 
 #endif

@@ -188,6 +188,11 @@ fn permits(region: &mr::Region, who: Identity, wr: &BindMw) -> Result<(), Access
     if wr.rights.intersects(writes) && !region.rights.contains(Rights::LOCAL_WRITE) {
         return Err(AccessError::Rights);
     }
+    // What FLUSH promises depends on the memory: a window cannot promise more than its region does.
+    let flushes = wr.rights.intersection(Rights::FLUSHES);
+    if !region.rights.contains(flushes) {
+        return Err(AccessError::Rights);
+    }
     // C10-75
     let offset = wr.addr.checked_sub(region.iova).ok_or(AccessError::Range)?;
     match region.len.checked_sub(wr.len) {

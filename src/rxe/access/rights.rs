@@ -31,6 +31,9 @@ impl Rights {
         .union(Self::REMOTE_READ)
         .union(Self::REMOTE_ATOMIC);
 
+    /// Both kinds of FLUSH.
+    pub const FLUSHES: Self = Self::FLUSH_GLOBAL.union(Self::FLUSH_PERSISTENT);
+
     /// What takes memory that can be written. A window can be bound to permit any of it.
     pub const WRITES: Self = Self::LOCAL_WRITE
         .union(Self::REMOTE_WRITE)

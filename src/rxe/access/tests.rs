@@ -236,6 +236,18 @@ fn regions_that_may_not_carry_a_window() {
         try_bind(read_only, WHO, Rights::REMOTE_READ),
         Ok(Bound::ToRegion)
     );
+    // FLUSH is as good as the memory, which only the region's registration has seen.
+    let flushable = Region {
+        rights: good.rights | Rights::FLUSH_GLOBAL,
+        ..good
+    };
+    for (rights, bound) in [
+        (Rights::FLUSH_GLOBAL, Ok(Bound::ToRegion)),
+        (Rights::FLUSH_PERSISTENT, Err(AccessError::Rights)),
+        (Rights::FLUSHES, Err(AccessError::Rights)),
+    ] {
+        assert_eq!(try_bind(flushable, WHO, rights), bound, "{rights:?}");
+    }
     let short = Region { len: 0x1ff, ..good };
     assert_eq!(
         try_bind(short, WHO, Rights::REMOTE_READ),

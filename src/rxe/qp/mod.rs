@@ -95,7 +95,8 @@ pub struct Qp<S> {
 }
 
 impl<S: Storage> Qp<S> {
-    /// A queue pair in state RESET. For datagrams, `port_mtu` is the longest payload.
+    /// A queue pair in state RESET. For datagrams, `port_mtu` is the longest payload, until
+    /// [`set_port_mtu`](Self::set_port_mtu).
     pub fn new(init: Init, port_mtu: Mtu, mut storage: S) -> Self {
         let mut attr = Attr::new(init);
         attr.mtu = port_mtu;
@@ -113,6 +114,13 @@ impl<S: Storage> Qp<S> {
             last_receive_told: false,
             late_look: None,
             late_wait: FIRST_LATE_LOOK,
+        }
+    }
+
+    /// The port's MTU has changed: datagrams may be that long (C10-93.1.1). Connections keep theirs.
+    pub fn set_port_mtu(&mut self, port_mtu: Mtu) {
+        if !self.attr.init.qp_type.is_connected() {
+            self.attr.mtu = port_mtu;
         }
     }
 

@@ -23,7 +23,8 @@ pub(super) enum Reject {
     NotReady,
     /// There is no room to remember the answer now.
     NoRoom,
-    /// Memory it needs is not there now. Nothing of it counts: the same packet comes again.
+    /// Memory it needs is not there now, or there is more of it to flush than can be done at once. It does not
+    /// count yet: the same packet comes again.
     Absent,
 }
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
 //! Requests with an answer of their own: READ, atomics, ATOMIC WRITE, FLUSH. An effect comes before
-//! its answer is owed, and not without a place for the answer.
+//! its answer is owed, and not without a place for the answer. A long FLUSH takes several tries, each of which
+//! goes on where the one before ended.
 
 use super::execute::Reject;
 use super::reach::{permit, remote, whole_region};
@@ -119,9 +120,18 @@ impl Responder {
             }
             Selectivity::Region => (whole_region(env, attr, reth.rkey, rights)?, None),
         };
-        env.flush(&region, range, *feth)?;
+        let psn = incoming.psn();
+        let done = match self.flushing {
+            Some((begun, done)) if begun == psn => done,
+            _ => 0,
+        };
+        if let Some(done) = env.flush(&region, range, *feth, done)? {
+            self.flushing = Some((psn, done));
+            return Err(Reject::Absent);
+        }
+        self.flushing = None;
         self.msn = self.msn.next();
-        self.say_flushed(incoming.psn());
+        self.say_flushed(psn);
         Ok(())
     }
 

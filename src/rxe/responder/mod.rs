@@ -132,6 +132,8 @@ pub struct Responder {
     /// A FLUSH whose empty answer is due. It needs no memory: a repeated one was executed before,
     /// for sure, and requesters do not count it as a read.
     flushed: Option<Psn>,
+    /// A FLUSH of which a part is done, and how many bytes that is.
+    flushing: Option<(Psn, u64)>,
     told: Told,
     /// The last packet that was not taken, since one was.
     last_refused: Option<Psn>,
@@ -156,6 +158,7 @@ impl Responder {
             receive: None,
             verdict: None,
             flushed: None,
+            flushing: None,
             told: Told::Nothing,
             last_refused: None,
             ring: Ring::default(),

@@ -122,7 +122,8 @@ impl Rails {
 }
 
 impl Peer {
-    /// A peer that was never seen, and its network device. Takes RTNL.
+    /// A peer that was never seen, and its network device. Takes RTNL. The XDomain is that of a cable
+    /// that is listed and not shut.
     ///
     /// # Errors
     ///
@@ -151,8 +152,8 @@ impl Peer {
             GFP_KERNEL,
         )?;
         let address = ethernet::address(&xdomain.local(), &xdomain.remote());
-        // SAFETY: The host router's device is there while one of its cables is, and `parent_gone`
-        // ends the peer before it goes.
+        // SAFETY: Called for a cable that is not shut, so the host router is there. Before it goes,
+        // and when all cables below it are shut, `parent_gone` ends the peer.
         let made = unsafe { Ethernet::new(parent, address, xdomain.speed(), &peer.wire) };
         match made {
             Ok(ethernet) => {

@@ -42,7 +42,8 @@ impl Rail {
         let rx_hop = end
             .take_rx_hop(life.theirs.hop)
             .map_err(|error| Trouble::Failed("get the HopID that the peer asks for", error))?;
-        // SAFETY: The cable is there, and the rail ends before it does.
+        // SAFETY: The cable is listed and not shut, so the host router is there, and stays until it is
+        // shut. The rail ends before that.
         let rings = unsafe { Rings::alloc(end.nhi(), has_e2e, wire) };
         let rings = rings.map_err(|error| {
             end.release_rx_hop(rx_hop);

@@ -55,6 +55,7 @@ use super::rail::tx::RailUp;
 use super::rail::MAX_RAILS;
 use super::ring::Rings;
 use crate::verbs::device::Device;
+use crate::verbs::lend::Lent;
 use crate::verbs::lock::{new_bh_lock, Bh, BhLock};
 use crate::verbs::timer::{now, Timer};
 use crate::verbs::work;
@@ -264,8 +265,14 @@ impl Wire {
         let bh = Bh::disable();
         let mut rx = self.rx.lock(&bh);
         let before = core::mem::replace(&mut rx.netdev, netdev.clone());
-        let held = core::mem::replace(&mut self.tx.lock(&bh).netdev, netdev);
+        let (waiting, held) = {
+            let mut tx = self.tx.lock(&bh);
+            let waiting = tx.give_up_waiting();
+            (waiting, core::mem::replace(&mut tx.netdev, netdev))
+        };
         drop(rx);
+        // The packet goes out of the device.
+        drop(waiting);
         drop(bh);
         drop((before, held));
     }
@@ -338,7 +345,7 @@ impl Wire {
     /// A rail is dead, or is to be. After this its rings are used no more.
     pub fn rail_down(self: &Arc<Self>, rail: RailId, why: Down) {
         let bh = Bh::disable();
-        let (old, ended) = {
+        let (old, ended, waiting) = {
             let mut rx = self.rx.lock(&bh);
             let rx = &mut *rx;
             let ended = rx.frames.end(rail);
@@ -349,18 +356,21 @@ impl Wire {
                 rx: &mut rx.receiver,
             };
             halves.rail_down(now(), rail, why, &mut port);
-            let old = {
+            let (old, waiting) = {
                 let mut tx = self.tx.lock(&bh);
                 let tx = &mut *tx;
+                let mut waiting = None;
                 if !self.is_up() {
                     tx.sender.abandon(&mut tx.out, &mut port);
+                    waiting = tx.give_up_waiting();
                 }
-                tx.out.replace(rail, None)
+                (tx.out.replace(rail, None), waiting)
             };
             port.forget_down(rail);
             port.finish(&rx.watcher);
-            (old, ended)
+            (old, ended, waiting)
         };
+        drop(waiting);
         drop(bh);
         if let Some(old) = old {
             old.orphan();
@@ -430,8 +440,8 @@ impl Wire {
         self.tx.lock(&bh).out.take_back(rings, orphans);
     }
 
-    /// Drops what waits for a rail, as if it had been lost on the way.
-    pub fn abandon(&self) {
+    /// Drops what waits for a rail, as if it had been lost on the way, if such memory is among it.
+    pub fn abandon(&self, is_wanted: impl Fn(Lent) -> bool) {
         let bh = Bh::disable();
         let mut rx = self.rx.lock(&bh);
         let rx = &mut *rx;
@@ -439,18 +449,27 @@ impl Wire {
         {
             let mut tx = self.tx.lock(&bh);
             let tx = &mut *tx;
-            tx.sender.abandon(&mut tx.out, &mut port);
+            if tx
+                .sender
+                .is_waiting_with(|payload| payload.is_lent(&is_wanted))
+            {
+                tx.sender.abandon(&mut tx.out, &mut port);
+            }
         }
         port.finish(&None);
     }
 
-    /// Rails hold what they should have sent long ago: has all of them taken down, to begin anew.
-    pub fn give_up(&self) {
+    /// Such memory should have been sent long ago: has the rails taken down whose rings still have it,
+    /// to begin anew.
+    pub fn give_up(&self, is_wanted: impl Fn(Lent) -> bool) {
         let bh = Bh::disable();
         let rx = self.rx.lock(&bh);
         let Some(watcher) = &rx.watcher else { return };
+        // It may be sent, and nobody has looked yet.
+        self.tx.lock(&bh).reap(now());
         for rail in RailId::all() {
-            if self.up.load(ordering::Relaxed) >> rail.get() & 1 != 0 {
+            let is_stuck = self.tx.lock(&bh).out.holds(rail, &is_wanted);
+            if is_stuck {
                 watcher.rail_died(rail, Down::Silent);
             }
         }

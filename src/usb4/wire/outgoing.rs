@@ -201,7 +201,9 @@ impl Outgoing<'_> {
             return self.abort();
         };
         let (shape, long, lent) = (&self.shape, self.buffer.take(), self.lent.take());
-        if let Some(netdev) = &tx.netdev {
+        // A tap that came since the payload was left where it is sees the next packet.
+        let netdev = tx.netdev.as_ref().filter(|_| lent.is_none());
+        if let Some(netdev) = netdev {
             if netdev.has_taps() {
                 let behind = room.get(header..).unwrap_or_default();
                 let payload = match &long {

@@ -254,7 +254,7 @@ impl Wire {
         if self.is_up() {
             at = at.earlier_of(now.after(pace.watch(fired)));
         }
-        if self.wanted.load(ordering::Relaxed) {
+        if self.wanted.load(ordering::Relaxed) || tx.waiting.is_some() {
             at = at.earlier_of(now.after(tx.patience));
         }
         if fired {
@@ -279,6 +279,11 @@ impl Wire {
     #[cold]
     pub(super) fn want_room(&self, tx: &mut Tx, now: Time) {
         self.wanted.store(true, ordering::Relaxed);
+        self.look_soon(tx, now);
+    }
+
+    /// Somebody waits for room.
+    pub(super) fn look_soon(&self, tx: &mut Tx, now: Time) {
         self.set_timer_at(tx, now.after(tx.patience));
     }
 
@@ -305,13 +310,7 @@ impl Wire {
                 device.schedule.room();
             }
         }
-        let mut tx = self.tx.lock(bh);
-        if tx.is_stopped {
-            tx.is_stopped = false;
-            if let Some(netdev) = &tx.netdev {
-                netdev.wake_queue();
-            }
-        }
+        self.send_waiting(bh);
     }
 }
 
@@ -424,7 +423,7 @@ impl Ingress for Port<'_> {
         match verdict {
             Verdict::Taken => {
                 counters.rx_rdma.add(1);
-                if let Some(netdev) = netdev.filter(|netdev| netdev.has_taps()) {
+                if let Some(netdev) = netdev.filter(|netdev| netdev.has_receive_taps()) {
                     taps::show_received(netdev, pieces.as_slice());
                 }
                 true

@@ -25,6 +25,7 @@ use crate::usb4::rail::port::Egress;
 use crate::usb4::rail::tx::{Entry, Sender};
 use crate::usb4::rail::{FRAME_SIZE, MAX_RAILS};
 use crate::usb4::ring::Rings;
+use crate::usb4::xmit::Packet;
 use crate::verbs::lend::Lent;
 use crate::verbs::lock::Bh;
 
@@ -57,9 +58,12 @@ pub type WireSender = Sender<Out, KVVec<Entry>>;
 pub struct Tx {
     pub sender: KBox<WireSender>,
     pub out: Out,
-    /// Whose queue is stopped while there is no room.
+    /// Whose queue is stopped while a packet waits.
     pub netdev: Option<Netdev>,
-    pub is_stopped: bool,
+    /// The packet of plain Ethernet that found no room. It goes out of `netdev`, and is taken from here
+    /// with softirqs off until it is sent or dropped: it holds no reference to the device. While there is
+    /// one, a rail is up, and the timer set or the work about to run.
+    pub waiting: Option<Packet>,
     /// When the timer fires.
     pub timer_at: Time,
     /// The timer is not set any more.
@@ -81,7 +85,7 @@ impl Tx {
             sender: KBox::new(Sender::new(log, TIMES), GFP_KERNEL)?,
             out: Out::new(pages)?,
             netdev: None,
-            is_stopped: false,
+            waiting: None,
             timer_at: Time::NEVER,
             is_over: false,
             patience: LOOK_FIRST,
@@ -95,6 +99,20 @@ impl Tx {
             self.patience = LOOK_FIRST;
         }
         all
+    }
+
+    /// The next packet of plain Ethernet may come: none waits.
+    pub fn wake_queue(&self) {
+        if let Some(netdev) = &self.netdev {
+            netdev.wake_queue();
+        }
+    }
+
+    /// The packet that waits, which cannot be sent any more: to be dropped after the lock.
+    pub fn give_up_waiting(&mut self) -> Option<Packet> {
+        let packet = self.waiting.take()?;
+        self.wake_queue();
+        Some(packet)
     }
 
     /// Nothing was sent since somebody began to wait.
@@ -164,6 +182,11 @@ impl Ring {
         self.posted = self.posted.wrapping_add(1);
     }
 
+    /// What it has not sent yet.
+    fn held(&self) -> impl Iterator<Item = Held> + '_ {
+        in_ring(&self.held, self.posted, self.reaped)
+    }
+
     /// The rail is down: leaves the buffers in the ring to the rings, until they are stopped. Sleeps.
     pub fn orphan(self) {
         let Self {
@@ -190,12 +213,16 @@ pub struct Orphans {
 impl Orphans {
     /// Which ones.
     fn held(&self) -> impl Iterator<Item = Held> + '_ {
-        let count = self.posted.wrapping_sub(self.reaped);
-        (0..count).filter_map(|number| {
-            let place = self.reaped.wrapping_add(number) as usize % PLACES;
-            self.held.get(place).copied()
-        })
+        in_ring(&self.held, self.posted, self.reaped)
     }
+}
+
+fn in_ring(held: &[Held], posted: u32, reaped: u32) -> impl Iterator<Item = Held> + '_ {
+    let count = posted.wrapping_sub(reaped);
+    (0..count).filter_map(move |number| {
+        let place = reaped.wrapping_add(number) as usize % PLACES;
+        held.get(place).copied()
+    })
 }
 
 /// The buffers and the transmit rings.
@@ -270,6 +297,15 @@ impl Out {
     #[inline]
     pub fn is_direct(&self) -> bool {
         self.is_direct
+    }
+
+    /// Whether the ring of a rail has such memory of users.
+    pub fn holds(&self, rail: RailId, is_wanted: impl Fn(Lent) -> bool) -> bool {
+        let Some(Some(ring)) = self.rings.get(rail.index()) else {
+            return false;
+        };
+        let mut held = ring.held();
+        held.any(|held| matches!(held, Held::Lent(lent, _) if is_wanted(lent)))
     }
 
     /// Takes back what a stopped ring held.
@@ -352,6 +388,13 @@ pub enum Payload {
     Buffer(u16),
     /// Memory of a user.
     Lent(Lent),
+}
+
+impl Payload {
+    /// Whether it is such memory of a user.
+    pub fn is_lent(self, is_wanted: impl Fn(Lent) -> bool) -> bool {
+        matches!(self, Self::Lent(lent) if is_wanted(lent))
+    }
 }
 
 impl Egress for Out {

@@ -18,6 +18,7 @@ use compat::smp_wmb;
 
 use super::{Backing, Mr};
 use crate::rxe::env::{AtomicOp, Fault};
+use crate::rxe::time::Nanos;
 use crate::rxe::wire::Feth;
 use crate::verbs::lend::Lent;
 use crate::verbs::lock::Bh;
@@ -114,6 +115,15 @@ impl<'a> Handle<'a> {
         }
     }
 
+    /// For how long pages have been fetched, by the fetch under way.
+    #[cold]
+    pub fn fetched_for(&self) -> Nanos {
+        match &self.mr.backing {
+            Backing::OnDemand(memory) => memory.fetched_for(self.bh),
+            Backing::Pinned(_) | Backing::Dma | Backing::Fast(_) => Nanos(0),
+        }
+    }
+
     /// Stores bytes. `at` is in the region's addresses.
     #[inline]
     pub fn store(&self, at: u64, bytes: &[u8]) -> Result<(), Fault> {
@@ -167,8 +177,16 @@ impl<'a> Handle<'a> {
         self.spans(at, bytes.len(), Mode::Write, |span| span.store_word(bytes))
     }
 
-    /// Makes earlier stores visible or persistent; `range` is `None` for the whole region.
-    pub fn flush(&self, range: Option<(u64, u64)>, what: Feth) -> Result<(), Fault> {
+    /// Makes earlier stores visible or persistent; `range` is `None` for the whole region. Goes on behind the
+    /// first `done` bytes and writes back at most `left`, which it counts down. Returns how many are
+    /// done if there are more.
+    pub fn flush(
+        &self,
+        range: Option<(u64, u64)>,
+        what: Feth,
+        done: u64,
+        left: &mut u64,
+    ) -> Result<Option<u64>, Fault> {
         if what.persistent {
             let (at, len) = match (range, &self.mr.backing) {
                 (Some(range), _) => range,
@@ -182,15 +200,21 @@ impl<'a> Handle<'a> {
                     (state.region.iova, state.region.len)
                 }
             };
-            let len = usize::try_from(len).map_err(|_| Fault::Gone)?;
-            self.spans(at, len, Mode::Read, |span| {
+            let rest = len.saturating_sub(done);
+            let now = rest.min(*left);
+            let bytes = usize::try_from(now).map_err(|_| Fault::Gone)?;
+            self.spans(at.saturating_add(done), bytes, Mode::Read, |span| {
                 span.write_back();
                 Ok(())
             })?;
+            *left = left.saturating_sub(now);
+            if now < rest {
+                return Ok(Some(done.saturating_add(now)));
+            }
         }
         if what.global {
             smp_wmb();
         }
-        Ok(())
+        Ok(None)
     }
 }

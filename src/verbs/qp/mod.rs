@@ -57,8 +57,10 @@ use memory::Memory;
 const SEND_AT_ONCE: u32 = 64;
 /// Packets that may wait for memory; further ones are dropped.
 const WAITING: usize = 32;
-/// How long to wait for memory before the next look: a page fault takes as long, or longer.
+/// How long to wait for memory before the next look: a page fault takes as long, or longer. While a fetch
+/// goes on for long, an eighth of the time it has taken, at most [`FETCH_LAST`]: some never end.
 const FETCH: Nanos = Nanos::from_micros(100);
+const FETCH_LAST: Nanos = Nanos::from_millis(10);
 
 /// What names a queue pair towards the core and in completions.
 pub struct QpName {
@@ -258,6 +260,9 @@ impl Qp {
             given,
             ..
         } = &mut *inner;
+        if !engine.attr().init.qp_type.is_connected() {
+            engine.set_port_mtu(this.device.mtu());
+        }
         let mut env = Env::new(this, bh, ends, &mut later);
         let mut turn = Turn {
             engine,
@@ -269,7 +274,9 @@ impl Qp {
         call(&mut turn);
         let ran = engine.run(now, SEND_AT_ONCE, &mut env);
         drop(env);
-        let fetched = later.absent.then(|| now.after(FETCH));
+        let fetched = later
+            .absent
+            .map(|waited| now.after(Nanos(waited.0 / 8).max(FETCH).min(FETCH_LAST)));
         let wanted = match (engine.deadline(), fetched) {
             (Some(deadline), Some(fetched)) => Some(deadline.earlier_of(fetched)),
             (deadline, fetched) => deadline.or(fetched),

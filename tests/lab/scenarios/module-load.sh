@@ -146,11 +146,33 @@ ip netns add elsewhere
 ip link add $net netns elsewhere type usb4eth || fail "in a namespace"
 ip netns exec elsewhere ip link set $net up
 ip netns exec elsewhere rdma link add $dev type usb4_rxe netdev $net || fail "link in a namespace"
-ip netns exec elsewhere rdma link | grep -q "$dev/1 state ACTIVE" || fail "not seen where it is"
+elsewhere() { ip netns exec elsewhere "$@"; }
+elsewhere rdma link | grep -q "$dev/1 state ACTIVE" || fail "not seen where it is"
+elsewhere ip link set lo up
+elsewhere ip address add 10.5.0.1/24 dev $net
+export -f elsewhere
+lab wait 10 bash -c "elsewhere grep -qi 0a05:0001 $port/gids/1" || fail "GIDs in a namespace: $(elsewhere head $port/gids/{0..3})"
+ip netns exec elsewhere ibv_rc_pingpong -d $dev -g 1 -n 100 >/tmp/pong &
+ponger=$!
+lab wait 10 bash -c "elsewhere ibv_rc_pingpong -d $dev -g 1 -n 100 10.5.0.1" || fail "no traffic in a namespace"
+wait $ponger || fail "no traffic in a namespace: $(</tmp/pong)"
+# To a namespace without its network device, under a user, who loses it; and back.
+ip netns exec elsewhere ibv_asyncwatch -d $dev >/tmp/events 2>&1 &
+watcher=$!
+lab wait 10 bash -c "elsewhere rdma resource show $dev | grep -q 'ctx 1'" || fail "ibv_asyncwatch in a namespace"
+ip netns add third
+elsewhere rdma dev set $dev netns third || fail "to another namespace"
+ip netns exec third rdma dev | grep -q $dev || fail "not where it was sent"
+lab wait 10 bash -c "! kill -0 $watcher 2>/dev/null || grep -qi fatal /tmp/events" || fail "a user was not told: $(</tmp/events)"
+kill $watcher 2>/dev/null
+ip netns exec third rdma dev set $dev netns elsewhere || fail "back"
+ip netns delete third
+elsewhere rdma link | grep -q "$dev/1 state ACTIVE" || fail "not back"
 [ -z "$(rdma link)" ] || fail "seen elsewhere, too: $(rdma link)"
 ip netns delete elsewhere
 lab wait 20 sh -c '[ -z "$(rdma link)" ] && [ ! -e /sys/class/infiniband/usb4_rxe0 ]' || fail "it outlived its namespace: $(rdma link)"
-rdma system set netns shared || fail "shared"
+# Namespaces end in their own time.
+lab wait 20 rdma system set netns shared || fail "shared"
 
 echo "== the module goes first, under a user"
 rmmod usb4_rxe || fail "rmmod"

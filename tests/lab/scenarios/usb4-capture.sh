@@ -47,4 +47,64 @@ for sender in 10.0.0.1 10.0.0.2; do
 		grep -q " $sender $opcode\$" "/lab/output/icrc-host$LAB_HOST" || fail "host $LAB_HOST captured no $opcode of $sender"
 	done
 done
+
+# A bridge takes what its ports receive for its own, so copies of RDMA do not go there: else IP would answer them.
+# The debug kernel has no bridges.
+refusals() { nstat -asz IcmpOutDestUnreachs Icmp6OutDestUnreachs | awk 'NR > 1 { sum += $2 } END { print sum }'; }
+if [ "$LAB_PATIENCE" = 1 ]; then
+	ip link add br0 type bridge && ip link set br0 up && ip link set "$rdma_net" master br0 || fail "no bridge"
+	tcpdump -i "$rdma_net" -s 128 -w /tmp/bridged.pcap "udp port 4791" 2>/tmp/tcpdump &
+	tcpdump=$!
+	lab wait 20 grep -q listening /tmp/tcpdump || fail "tcpdump: $(</tmp/tcpdump)"
+	before=$(refusals)
+	barrier bridged
+	soak bridged --rc 2 --messages 20 --largest 4096
+	barrier "sent by bridged"
+	kill -INT "$tcpdump"
+	wait "$tcpdump"
+	[ "$(refusals)" = "$before" ] || fail "IP on the bridge refused $(($(refusals) - before)) packets"
+	tcpdump -nr /tmp/bridged.pcap 2>/dev/null | awk -v sender="$rdma_ip" '$3 ~ "^" sender "[.]" { sent++ } END { exit sent == 0 }' || fail "nothing that was sent was captured"
+	ip link delete br0
+fi
+
+# RDMA fills the rails, so that TCP has to wait for room: each of its segments is shown once all the same. One that TCP repeats is another
+# packet, with a number of its own in the IP header. Nor does the network stack have to offer us any twice.
+# On the debug kernel an answer takes long.
+load=(ib_write_bw -d "$rdma_dev" -x "$rdma_gid" -F -s 65536 -t 32 -u 20 -D 6)
+case $LAB_HOST in
+1)
+	trace=/sys/kernel/tracing
+	[ -e $trace/trace ] || mount -t tracefs tracefs $trace || fail "no tracefs"
+	echo "name == \"$rdma_net\" && rc != 0" >$trace/events/net/net_dev_xmit/filter && echo 1 >$trace/events/net/net_dev_xmit/enable || fail "no event"
+	tcpdump -i "$rdma_net" -Q out -B 32768 -s 96 -w /tmp/segments.pcap "tcp dst port 5201" 2>/tmp/tcpdump &
+	tcpdump=$!
+	lab wait 20 grep -q listening /tmp/tcpdump || fail "tcpdump: $(</tmp/tcpdump)"
+	barrier "load listens"
+	"${load[@]}" "$pair_ip" >/tmp/load 2>&1 &
+	load_pid=$!
+	;;
+2)
+	"${load[@]}" >/tmp/load 2>&1 &
+	load_pid=$!
+	lab wait 10 bash -c "$(listens_tcp 18515)" || fail "nobody takes the load"
+	barrier "load listens"
+	;;
+esac
+check_listens=$(listens_tcp 5201)
+across tcp-beside-rdma iperf3 -s -1 -- iperf3 -c "$pair_ip" -t 2
+wait "$load_pid" || fail "RDMA beside TCP: $(</tmp/load)"
+if [ "$LAB_HOST" = 1 ]; then
+	kill -INT "$tcpdump"
+	wait "$tcpdump"
+	cat /tmp/tcpdump
+	grep -q "^0 packets dropped by kernel" /tmp/tcpdump || fail "not everything was captured"
+	tshark -r /tmp/segments.pcap -T fields -e ip.id -e tcp.seq_raw -e tcp.len | sort >/tmp/segments
+	lab result tcp_segments "$(wc -l </tmp/segments)"
+	lab result tcp_segments_shown_again "$(uniq -d /tmp/segments | wc -l)"
+	lab result tcp_segments_offered_again "$(grep -c net_dev_xmit: $trace/trace)"
+	ethtool -S "$rdma_net" | grep -E "wire_tx_(rdma|ethernet|busy)"
+	tc -s qdisc show dev "$rdma_net"
+	[ -s /tmp/segments ] && [ -z "$(uniq -d /tmp/segments)" ] || fail "of $(wc -l </tmp/segments) segments, shown again: $(uniq -d /tmp/segments | wc -l)"
+	! grep net_dev_xmit: $trace/trace || fail "the network stack had to offer packets again"
+fi
 across_end

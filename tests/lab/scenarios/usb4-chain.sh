@@ -64,6 +64,7 @@ barrier routed
 # What is forwarded may be dropped where it comes faster than it goes, as on any Ethernet without flow control: there the sender waits
 # for its timer, and a few queue pairs are enough to see that all arrives.
 soak_terms=(--timeout 16)
+[ "$LAB_PATIENCE" = 1 ] || soak_terms=(--timeout 19)
 soak end-to-end --rc 2 --uc 1 --ud 1 --largest 262144 --seconds 10
 check_listens=$(listens_cm)
 across rping rping -s -a 10.0.1.3 -V -C 20 -- rping -c -a 10.0.1.3 -V -C 20

@@ -8,8 +8,8 @@
 . /checkout/tests/lab/guest/across.sh
 
 # file_arrives: what the peer sends is what it has.
-serve_file() { nc -lN 5300 </lab/file; }
-file_arrives() { nc -d "$1" 5300 | cmp - /lab/file; }
+serve_file() { nc -lN 5300 </tmp/file; }
+file_arrives() { nc -d "$1" 5300 | cmp - /tmp/file; }
 export -f serve_file file_arrives
 
 pair_up
@@ -18,6 +18,8 @@ pair_answers
 pair_all_rails
 [ "$LAB_HOST" != 1 ] || head -c 8M /dev/urandom >/lab/file
 barrier file
+# The folder shared with the lab is slow to read in small pieces.
+cp /lab/file /tmp/file || fail "cp"
 for mtu in 1500 9000; do
 	ip link set "$rdma_net" mtu "$mtu" || fail "$rdma_net does not take MTU $mtu"
 	barrier "mtu $mtu"
@@ -45,10 +47,26 @@ case $LAB_HOST in
 	;;
 esac
 barrier ssh
-[ "$LAB_HOST" != 1 ] || check ssh bash -c "ssh -i /tmp/key -p 5322 -o StrictHostKeyChecking=no root@$pair_ip cat /lab/file | cmp - /lab/file"
+[ "$LAB_HOST" != 1 ] || check ssh bash -c "ssh -i /tmp/key -p 5322 -o StrictHostKeyChecking=no root@$pair_ip cat /tmp/file | cmp - /tmp/file"
 barrier "ssh done"
 
+# tx_timestamp ADDRESS: the kernel says when it sent a datagram, as the interface's `ethtool -T` promises.
+tx_timestamp() {
+	python3 - "$1" <<-'END'
+		import select, socket, sys
+		SO_TIMESTAMPING, TX_SOFTWARE, SOFTWARE = 37, 1 << 1, 1 << 4
+		sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+		sender.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPING, TX_SOFTWARE | SOFTWARE)
+		sender.sendto(b"when?", (sys.argv[1], 9))
+		select.select([], [], [sender], 5)
+		_, notes, _, _ = sender.recvmsg(100, 1000, socket.MSG_ERRQUEUE)
+		sys.exit((socket.SOL_SOCKET, SO_TIMESTAMPING) not in [note[:2] for note in notes])
+	END
+}
+export -f tx_timestamp
+
 if [ "$LAB_HOST" = 1 ]; then
+	check tx-timestamp bash -c "tx_timestamp $pair_ip"
 	check ping-ipv6 ping -q -c 5 -i 0.1 "ff02::1%$rdma_net"
 	for mtu in 1500 9000; do
 		lab result "tcp_mbit_mtu_$mtu" "$(sed -n '/^{/,/^}/p' "/lab/output/tcp-$mtu" | jq '.end.sum_received.bits_per_second / 1e6 | floor')"

@@ -1,12 +1,13 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
-# Random operations between two hosts, every byte and completion checked (tests/soak): undisturbed; with CRC errors; with interrupts that
-# are lost, as the hardware sometimes does; while one of two cables is pulled at random; the last cable pulled, for good and for a moment.
+# Random operations between two hosts, every byte and completion checked (tests/soak): undisturbed; with CRC errors, and bits that change
+# without one; with interrupts that are lost, as the hardware sometimes does; while one of two cables is pulled at random; the last cable
+# pulled, for good and for a moment; with queue pairs that have no timer.
 # lab-long: --rails 1 --mem 768 -- plain 15
 # lab-long: --rails 2 --mem 768 -- plain 15
 # lab: --rails 4 --mem 768 -- plain 15
-# lab-long: --rails 1 --mem 768 --fault "all corrupt=0.1%" -- crc 15
-# lab: --rails 2 --mem 768 --fault "all corrupt=0.1%" -- crc 15
+# lab-long: --rails 1 --mem 768 --fault "all corrupt=0.1% flip=0.1%" -- crc 15
+# lab: --rails 2 --mem 768 --fault "all corrupt=0.1% flip=0.1%" -- crc 15
 # lab: --rails 2 --mem 768 -- lost 10
 # lab: --rails 2 --mem 768 --timeout 400 -- pull 30
 # lab: --rails 1 --mem 768 -- last
@@ -36,6 +37,9 @@ plain | crc | lost)
 		corrupted=$(lab fabric stats | jq '[.cables[] | .forward.corrupted + .back.corrupted] | add')
 		lab result corrupted_frames "$corrupted"
 		[ "$corrupted" -gt 0 ] || fail "the fabric made no CRC error"
+		flipped=$(lab fabric stats | jq '[.cables[] | .forward.flipped + .back.flipped] | add')
+		lab result flipped_frames "$flipped"
+		[ "$flipped" -gt 0 ] || fail "the fabric turned no bit over"
 	fi
 	;;
 pull)
@@ -51,9 +55,10 @@ pull)
 	;;
 last)
 	# Eight tries of 67 ms: a second or two until the first error.
-	[ "$LAB_HOST" != 1 ] || (sleep 8 && lab fabric unplug 0) &
+	[ "$LAB_HOST" != 1 ] || (sleep $((8 * LAB_PATIENCE)) && lab fabric unplug 0) &
 	soak_both+=(--expect-errors --grace 15)
-	soak last "${mixed[@]}" --timeout 14 --seconds 120
+	check_time=$((100 * LAB_PATIENCE))
+	soak last "${mixed[@]}" --timeout 14 --seconds 240
 	soak_both=(--hang $((30 * LAB_PATIENCE)))
 	[ "$LAB_HOST" != 1 ] || lab fabric plug 0
 	pair_up
@@ -61,6 +66,10 @@ last)
 	pair_answers
 	pair_all_rails
 	soak again "${mixed[@]}" --seconds 5
+	# Without a timer a QP asks again only because it is told that the cable is back.
+	[ "$LAB_HOST" != 1 ] || (sleep $((5 * LAB_PATIENCE)) && lab fabric unplug 0 && sleep 1 && lab fabric plug 0) &
+	check_time=$((100 * LAB_PATIENCE))
+	soak told --rc 16 --timeout 0 --seconds $((15 * LAB_PATIENCE))
 	;;
 resume)
 	# Eight tries of 4.3 s, as NCCL has it: more than it takes a cable to come back.

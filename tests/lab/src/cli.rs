@@ -146,7 +146,7 @@ fn lan(text: &str) -> Result<Lan, String> {
 /// Options of `test`.
 #[derive(Args, Default)]
 pub struct Test {
-    /// Only scenarios whose name contains one of these
+    /// Only scenarios whose name contains one of these; by its whole name also a scenario's long variants, by NAME.2 its second
     #[arg(value_name = "NAME")]
     pub names: Vec<String>,
     /// Only on these kernels [default: all stock ones]

@@ -5,7 +5,7 @@
 //! ```text
 //! # lab: --hosts 3 --rails 1 --timeout 120        options of tests/lab/run; several such lines: it runs once for each
 //! # lab: --rails 4 -- quick                       behind -- are the script's arguments
-//! # lab-long: --rails 4 -- thorough               the same, but only with --long, or when it is named
+//! # lab-long: --rails 4 -- thorough               the same, but only with --long, or by the scenario's whole name
 //! # lab-kernels: 7.3                              only on these; all kernels without the line
 //! # lab-rdma: usb4_rxe                             only with these RDMA drivers (--rdma)
 //! # lab-expects: BUG:                             the run must fail, and say this
@@ -38,7 +38,7 @@ struct Scenario {
     args: Vec<String>,
     kernels: Option<Vec<String>>,
     drivers: Option<Vec<String>>,
-    /// It runs when it is named, or with `--long`.
+    /// It runs by its whole name, or with `--long`.
     long: bool,
     expects: Option<String>,
 }
@@ -100,9 +100,25 @@ impl Scenario {
     fn label(&self) -> String {
         match (self.variant, self.args.as_slice()) {
             (1, []) => self.name.clone(),
-            (variant, []) => format!("{}.{variant}", self.name),
-            (variant, args) => format!("{}.{variant} {}", self.name, args.join(" ")),
+            (_, []) => self.numbered(),
+            (_, args) => format!("{} {}", self.numbered(), args.join(" ")),
         }
+    }
+
+    /// Its name with its number among the variants, from 1.
+    fn numbered(&self) -> String {
+        format!("{}.{}", self.name, self.variant)
+    }
+
+    /// True when somebody who says this on the command line asks for it.
+    fn is_asked_for(&self, options: &Test) -> bool {
+        let in_turn = options.long || !self.long;
+        options.names.is_empty() && in_turn
+            || options.names.iter().any(|name| {
+                *name == self.name
+                    || *name == self.numbered()
+                    || in_turn && self.name.contains(name.as_str())
+            })
     }
 
     /// True when it is meant for this kernel and RDMA driver.
@@ -199,16 +215,7 @@ fn all_scenarios() -> Result<Vec<Scenario>> {
 pub fn test(cache: &Cache, options: &Test) -> Result<ExitCode> {
     let rdma = options.rdma.as_deref();
     let mut chosen = all_scenarios()?;
-    if options.names.is_empty() {
-        chosen.retain(|scenario| options.long || !scenario.long);
-    } else {
-        chosen.retain(|scenario| {
-            options
-                .names
-                .iter()
-                .any(|name| scenario.name.contains(name.as_str()))
-        });
-    }
+    chosen.retain(|scenario| scenario.is_asked_for(options));
     let mut jobs = Vec::new();
     for kernel in cache.kernel_names()? {
         // The debug kernel takes its time: it is tested where somebody asks for it.
@@ -384,6 +391,28 @@ mod tests {
         assert!(ours.is_for("7.3", None));
         assert!(!ours.is_for("7.2", None));
         assert!(!ours.is_for("7.3", Some("rxe")));
+    }
+
+    #[test]
+    fn long_ones_run_by_their_whole_name_or_number() {
+        let text = "# lab: --rails 1\n# lab-long: --rails 2\n";
+        let scenarios = Scenario::parse(Path::new("usb4-soak.sh"), text);
+        let asked = |long: bool, names: &[&str]| -> Vec<usize> {
+            let options = Test {
+                long,
+                names: names.iter().map(|name| (*name).to_owned()).collect(),
+                ..Test::default()
+            };
+            let chosen = scenarios.iter().filter(|one| one.is_asked_for(&options));
+            chosen.map(|one| one.variant).collect()
+        };
+        assert_eq!(asked(false, &[]), [1]);
+        assert_eq!(asked(true, &[]), [1, 2]);
+        assert_eq!(asked(false, &["usb4-"]), [1]);
+        assert_eq!(asked(true, &["usb4-"]), [1, 2]);
+        assert_eq!(asked(false, &["usb4-soak"]), [1, 2]);
+        assert_eq!(asked(false, &["rdma-", "usb4-soak.2"]), [2]);
+        assert!(asked(true, &["rdma-"]).is_empty());
     }
 
     #[test]

@@ -218,6 +218,15 @@ impl<E: Egress, L: DerefMut<Target = [Entry]>> Sender<E, L> {
         self.untold.learn_rail(id, grant, now, &self.times);
     }
 
+    /// Whether payload of a packet that waits for a rail is such.
+    pub fn is_waiting_with(&self, is: impl Fn(E::Payload) -> bool) -> bool {
+        let mut open = [&self.rdma, &self.ethernet].into_iter();
+        open.any(|open| {
+            let payload = open.payload.iter().take(usize::from(open.frames));
+            payload.flatten().any(|(memory, _)| is(*memory))
+        })
+    }
+
     /// Drops what waits for a rail: there is none any more, and what is sent again later must not
     /// meet itself.
     pub fn abandon<N: Notices>(&mut self, egress: &mut E, notices: &mut N) {
