@@ -4,26 +4,15 @@
 # lab: --hosts 1 --rails 0 --smp 2 --timeout 600
 . /checkout/tests/lab/guest/rdma.sh
 . /checkout/tests/lab/guest/check.sh
+. /checkout/tests/lab/guest/perftest.sh
 
-# perf NAME PROGRAM OPTIONS...: one check; its figure (MB/s, or typical us) goes to figures.txt in the run's folder.
+# perf NAME PROGRAM OPTIONS...: one check. On the debug kernel a part of them must do.
 perf() {
-	local name=$1 program=$2
-	# On the debug kernel a part of the checks must do.
 	number=$((number + 1))
 	[ $((number % LAB_PATIENCE)) = 0 ] || return 0
-	shift 2
-	case " $* " in
-	*" -R "*) check_listens=$(listens_cm) ;;
-	*) check_listens=$(listens_tcp 18515) ;;
-	esac
-	check_pair "$name" "$program" -d "$rdma_dev" -x "$rdma_gid" -F "$@" -- "$program" -d "$rdma_dev" -x "$rdma_gid" -F "$@" "$rdma_ip"
-	# The last table of the client: size, iterations, then peak and average, or minimum, maximum and typical.
-	awk -v name="$name" -v column="$([[ $program == *_bw ]] && echo 4 || echo 5)" '
-		$1 ~ /^[0-9]+$/ && $2 ~ /^[0-9]+$/ && NF >= 5 { figure = $column }
-		END { if (figure != "") print name, figure }' "/lab/output/$name" >>/lab/figures.txt
+	perftest check_pair "$rdma_ip" "$@"
 }
 
-# UD by RDMA-CM is udaddy's, in rdma-cm: perftest's client asks for that connection, its second one, before its server listens for it.
 number=0
 bandwidth="-n 100"
 latency="-n 200"
@@ -49,6 +38,7 @@ perf send-bw-ud-srq ib_send_bw $bandwidth -c UD -s 1024 --use-srq
 perf send-bw-ud-inline ib_send_bw $bandwidth -c UD -s 64 -I 64
 perf send-bw-ud-both-ways ib_send_bw $bandwidth -c UD -s 1024 -b
 perf send-bw-ud-8-qps ib_send_bw $bandwidth -c UD -s 1024 -q 8
+perf send-bw-ud-cm ib_send_bw $bandwidth -R -c UD -s 1024
 perf send-lat ib_send_lat $latency -s 64
 perf send-lat-srq ib_send_lat $latency -s 64 --use-srq
 perf send-lat-inline ib_send_lat $latency -s 64 -I 64
@@ -96,9 +86,6 @@ for kind in FETCH_AND_ADD CMP_AND_SWAP; do
 	perf "atomic-lat-${short,,}" ib_atomic_lat $latency -A $kind
 	perf "atomic-lat-${short,,}-cm" ib_atomic_lat $latency -A $kind -R
 done
-for name in send-bw write-bw-1m read-bw-1m write-lat send-lat; do
-	grep -q "^$name " /lab/figures.txt || continue
-	lab result "$name" "$(awk -v name=$name '$1 == name { print $2 }' /lab/figures.txt)"
-done
+perftest_result send-bw write-bw-1m read-bw-1m write-lat send-lat
 checks_end
 rdma_down

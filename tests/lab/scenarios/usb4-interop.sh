@@ -4,6 +4,7 @@
 # lab-rdma: usb4_rxe
 # lab: --topology tests/lab/topologies/gateway.toml --lan 2-3 --mem 512 --timeout 600
 . /checkout/tests/lab/guest/soak.sh
+. /checkout/tests/lab/guest/perftest.sh
 
 # With less time, each end has one turn as the one that begins everything.
 mostly=talk_briefly
@@ -27,12 +28,7 @@ upstream_on() {
 }
 
 # perf NAME PROGRAM OPTIONS... Three emulated guests on two CPUs may be silent for half a second.
-perf() {
-	local name=$1 program=$2
-	shift 2
-	check_listens=$(listens_tcp 18515)
-	across "$name" "$program" -d "$rdma_dev" -x "$rdma_gid" -u 17 -F "$@" -- "$program" -d "$rdma_dev" -x "$rdma_gid" -u 17 -F "$@" "$pair_ip"
-}
+perf() { perftest across "$pair_ip" "$@" -u 17; }
 
 # talk_briefly NAME: some of what both can, with the present roles.
 talk_briefly() {

@@ -6,21 +6,10 @@
 # lab-long: --rails 4 --timeout 400 --mem 384
 . /checkout/tests/lab/guest/pair.sh
 . /checkout/tests/lab/guest/across.sh
+. /checkout/tests/lab/guest/perftest.sh
 
-# perf NAME PROGRAM OPTIONS...: one check; the figure of its last size (MB/s, or typical us) goes to figures.txt in the run's folder.
-perf() {
-	local name=$1 program=$2
-	shift 2
-	case " $* " in
-	*" -R "*) check_listens=$(listens_cm) ;;
-	*) check_listens=$(listens_tcp 18515) ;;
-	esac
-	across "$name" "$program" -d "$rdma_dev" -x "$rdma_gid" -F "$@" -- "$program" -d "$rdma_dev" -x "$rdma_gid" -F "$@" "$pair_ip"
-	[ "$LAB_HOST" = 1 ] || return 0
-	awk -v name="$name" -v column="$([[ $program == *_bw ]] && echo 4 || echo 5)" '
-		$1 ~ /^[0-9]+$/ && $2 ~ /^[0-9]+$/ && NF >= 5 { figure = $column }
-		END { if (figure != "") print name, figure }' "/lab/output/$name" >>/lab/figures.txt
-}
+# perf NAME PROGRAM OPTIONS...: one check.
+perf() { perftest across "$pair_ip" "$@"; }
 
 pair_up
 barrier up
@@ -52,8 +41,7 @@ perf write-lat ib_write_lat $sizes
 perf write-lat-uc ib_write_lat $sizes -c UC
 perf read-lat ib_read_lat $sizes
 
-# Both ways at once, many QPs, shared receive queues, events, inline data, RDMA-CM. Not UD by RDMA-CM, which udaddy tries in usb4-cm: perftest's
-# client asks for that connection, its second one, before its server listens for it, and one time in ten it is too early.
+# Both ways at once, many QPs, shared receive queues, events, inline data, RDMA-CM.
 perf send-bw-both-ways ib_send_bw $some -b
 perf write-bw-both-ways ib_write_bw $some -b
 perf read-bw-both-ways ib_read_bw $some -b
@@ -66,15 +54,12 @@ perf send-lat-events ib_send_lat $some -s 64 -e
 perf write-lat-inline ib_write_lat $some -s 64 -I 64
 perf send-bw-lists ib_send_bw -n 128 -l 16 --recv_post_list 16
 perf send-bw-cm ib_send_bw $some -R
+perf send-bw-ud-cm ib_send_bw $some -R -c UD -s 1024
 perf write-lat-cm ib_write_lat $some -s 64 -R
 perf read-bw-cm ib_read_bw $some -R
 perf write-bw-1m ib_write_bw -s 1048576 -n 100
 perf read-bw-1m ib_read_bw -s 1048576 -n 100
 perf send-bw-1m ib_send_bw -s 1048576 -n 100
 perf write-lat-64 ib_write_lat -s 64 -n 500
-if [ "$LAB_HOST" = 1 ]; then
-	for name in write-bw-1m read-bw-1m send-bw-1m write-lat-64; do
-		lab result "$name" "$(awk -v name=$name '$1 == name { print $2 }' /lab/figures.txt)"
-	done
-fi
+[ "$LAB_HOST" != 1 ] || perftest_result write-bw-1m read-bw-1m send-bw-1m write-lat-64
 across_end
