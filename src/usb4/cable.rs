@@ -173,8 +173,12 @@ impl Cable {
         self.tx_hop.load(ordering::Relaxed)
     }
 
-    /// Begins to talk, or to talk again.
+    /// Begins to talk, or to talk again, unless it is shut: nobody would end it once more.
     pub fn resume(self: &Arc<Self>) {
+        let is_shut = self.is_shut.lock();
+        if *is_shut {
+            return;
+        }
         self.is_asleep.store(false, ordering::Relaxed);
         self.login.lock().open(now());
         self.kick();
