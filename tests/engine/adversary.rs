@@ -12,8 +12,8 @@ use usb4_rxe::rxe::psn::{Msn, Psn};
 use usb4_rxe::rxe::qp::{Change, QpType, State};
 use usb4_rxe::rxe::qpn::Qpn;
 use usb4_rxe::rxe::wire::{
-    Aeth, AtomicEth, AtomicWriteData, Body, Bth, Feth, Headers, Imm, Nak, Rc, RcTail, ReadResponse,
-    Reth, Send, Syndrome, Write,
+    Aeth, AtomicEth, AtomicWriteData, Body, Bth, Feth, Headers, Imm, Nak, Packet, Rc, RcTail,
+    ReadResponse, Reth, Send, Syndrome, Write,
 };
 use usb4_rxe::rxe::wqe::{Datagram, Remote, SendOp, SendTail, Sge};
 
@@ -420,6 +420,19 @@ fn datagrams_may_be_as_long_as_the_port_now_permits() {
         alone.post(SendOp::Datagram(datagram), 0, len);
         assert_eq!(alone.run().len(), frames, "{port:?} {len}");
     }
+    // One that the link had no room for is sent whole, though the port's MTU became smaller meanwhile.
+    alone.qp.set_port_mtu(Mtu::M4096);
+    alone.out.room = Some(0);
+    alone.post(SendOp::Datagram(datagram), 0, 4096);
+    assert_eq!(alone.run().len(), 0);
+    alone.out.room = None;
+    alone.qp.set_port_mtu(Mtu::M1024);
+    let sent = alone.run();
+    let [frame] = &sent[..] else {
+        panic!("{} frames", sent.len());
+    };
+    let packet = Packet::parse::<HostCrc32>(frame).expect("a good packet");
+    assert_eq!(packet.payload.len(), 4096);
     // A connection's is agreed between its ends.
     let mut connected = responder();
     let before = connected.qp.attr().mtu;

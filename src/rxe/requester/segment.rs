@@ -158,6 +158,8 @@ pub fn segment(slot: &Slot, k: u32, attr: &Attr) -> Option<Segment> {
             Segment {
                 body: Body::Ud(Ud { deth, imm: to.imm }),
                 dst_qp: to.qpn,
+                // It fitted when it was begun; the port's MTU may have become smaller since.
+                len: slot.len,
                 ..data
             }
         }
