@@ -181,9 +181,11 @@ void rust_helper_mmdrop(struct mm_struct *mm)
 	mmdrop(mm);
 }
 
-void rust_helper_arch_wb_cache_pmem(void *addr, size_t size)
+/* Writes these bytes back to memory, before whatever is written after. */
+void usb4_rxe_write_back(void *addr, size_t size)
 {
 	arch_wb_cache_pmem(addr, size);
+	wmb();
 }
 
 /* Whether all of these bytes of the kernel's linear mapping survive power loss. */

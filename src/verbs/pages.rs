@@ -127,7 +127,7 @@ impl<'a> Span<'a> {
     /// Writes the CPUs' caches back to memory.
     pub fn write_back(self) {
         // SAFETY: The bytes are mapped by the type's invariants.
-        unsafe { compat::arch_wb_cache_pmem(self.addr as *mut _, self.len) };
+        unsafe { compat::usb4_rxe_write_back(self.addr as *mut _, self.len) };
     }
 }
 
