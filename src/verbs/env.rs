@@ -50,6 +50,18 @@ pub struct Later {
     pub events: u8,
 }
 
+impl Later {
+    /// Takes what is left to do. What was flushed counts on: whoever handles packets of several queue pairs
+    /// in a row may flush that much for all of them.
+    pub fn take(&mut self) -> Self {
+        let next = Self {
+            flushed: self.flushed,
+            ..Self::default()
+        };
+        core::mem::replace(self, next)
+    }
+}
+
 /// The place of an event in [`Later::events`].
 pub const fn bit(event: AsyncEvent) -> u8 {
     match event {

@@ -155,7 +155,7 @@ impl<'a> Inbound<'a> {
 
     fn settle(&mut self) {
         if let Some(qp) = self.current.take() {
-            Qp::settle(qp, self.bh, core::mem::take(&mut self.later));
+            Qp::settle(qp, self.bh, self.later.take());
         }
     }
 }
