@@ -71,7 +71,7 @@ impl_has_work! {
 struct Pages {
     pages: KVVec<Page>,
     wanted: Wanted,
-    /// When the fetch under way began.
+    /// When the fetch under way began, or was asked for.
     since: Option<Time>,
     /// Accesses that found pages absent.
     asked: u64,
@@ -239,6 +239,7 @@ impl OnDemand {
                         write,
                     });
                     known.asked = known.asked.wrapping_add(1);
+                    known.since.get_or_insert_with(timer::now);
                     drop(known);
                     self.shared.start_work();
                     return Err(Fault::Absent);

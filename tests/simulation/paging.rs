@@ -11,12 +11,12 @@ use usb4_rxe::rxe::wqe::{SendOp, SendTail};
 use crate::directed::{Lab, GOOD};
 use crate::link::Faults;
 use crate::pair::Setup;
-use crate::world::{Happening, FETCH};
+use crate::world::Happening;
 
 /// How long memory is missing.
 const LONG: u64 = 100_000_000;
-/// When everything must be over: memory is back, and the last RNR delay.
-const END: u64 = LONG + 1_000_000;
+/// When everything must be over: memory is back, a last look at it, and the last RNR delay.
+const END: u64 = LONG + 11_000_000;
 
 fn strict() -> Setup {
     Setup {
@@ -198,8 +198,8 @@ fn a_long_flush_goes_on_where_it_was() {
                 ..strict()
             };
             let mut lab = Lab::sized(64 << 10, setup, [faults; 2], 1_000, 40);
-            // 64 pieces, which take more than twice as long as a request waits for memory.
-            lab.world.hosts[1].objects.flush_at_once = Some(1024);
+            // 16 pieces, which take more than twice as long as a request waits for memory.
+            lab.world.hosts[1].objects.flush_at_once = Some(4096);
             let op = SendOp::Flush {
                 remote: lab.remote(0, 0),
                 len: 64 << 10,
@@ -214,7 +214,7 @@ fn a_long_flush_goes_on_where_it_was() {
             lab.send(20, 0, 0, op, 0);
             lab.receive(0, 1, 0, 4000);
             lab.send(30, 0, 0, SendOp::Send(SendTail::Plain), 100);
-            lab.until(32 * FETCH);
+            lab.until(1_200_000);
             assert_eq!(lab.sends(0, 0), [], "{op:?}");
             lab.until(END);
             assert_eq!(lab.sends(0, 0), [WcStatus::Success; 3], "{op:?}");
@@ -236,7 +236,7 @@ fn a_dead_link_is_noticed_once_memory_is_there() {
     lab.send(10, 0, 0, SendOp::Send(SendTail::Plain), 30_000);
     lab.until(LONG);
     assert_eq!(lab.sends(0, 0), []);
-    lab.until(LONG + 3_000_000);
+    lab.until(END + 3_000_000);
     assert_eq!(lab.sends(0, 0), [WcStatus::RetryExceeded]);
 }
 

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use usb4_rxe::host::HostCrc32;
 use usb4_rxe::rxe::inbound::{delivery, Delivery, Taken};
 use usb4_rxe::rxe::qp::{Change, Qp, Ran, State};
-use usb4_rxe::rxe::time::Time;
+use usb4_rxe::rxe::time::{Nanos, Time};
 use usb4_rxe::rxe::wire::Packet;
 
 use crate::host::{Objects, Outbox, PostedReceive, PostedSend, Queues, VecStorage, View};
@@ -46,6 +46,8 @@ pub struct Host {
     /// Its shared receive queue.
     pub srq: VecDeque<PostedReceive>,
     by_qpn: BTreeMap<u32, usize>,
+    /// Since when all of its memory is missing.
+    absent_since: Option<u64>,
 }
 
 /// What happens.
@@ -100,8 +102,6 @@ const BUDGET: u32 = 8;
 
 /// How much a link holds, in nanoseconds of its time.
 const RING: u64 = 4_000;
-/// How long it takes to fetch memory that is not there.
-pub const FETCH: u64 = 20_000;
 
 /// The world.
 pub struct World {
@@ -152,6 +152,7 @@ impl Host {
             nodes: Vec::new(),
             srq: VecDeque::new(),
             by_qpn: BTreeMap::new(),
+            absent_since: None,
         }
     }
 
@@ -259,7 +260,7 @@ impl World {
                 while let Some(frame) = self.hosts[host].nodes[node].waiting.pop_front() {
                     if self.take(host, node, &frame) == Taken::Again {
                         self.hosts[host].nodes[node].waiting.push_front(frame);
-                        self.at(self.now + FETCH, Happening::Fetched(host, node));
+                        self.at(self.look_at(host, node), Happening::Fetched(host, node));
                         break;
                     }
                     self.out.spare.push(frame);
@@ -283,6 +284,7 @@ impl World {
             }
             Happening::Absent(host, missing) => {
                 self.hosts[host].objects.absent = if missing { 1000 } else { 0 };
+                self.hosts[host].absent_since = missing.then_some(self.now);
             }
             Happening::Fail(host, node) => {
                 self.planned -= 1;
@@ -333,11 +335,18 @@ impl World {
                 return;
             }
             self.hosts[host].nodes[node].waiting.push_back(frame);
-            self.at(self.now + FETCH, Happening::Fetched(host, node));
+            self.at(self.look_at(host, node), Happening::Fetched(host, node));
         } else {
             self.out.spare.push(frame);
         }
         self.run(host, node);
+    }
+
+    /// When a queue pair looks again for memory that is not there.
+    fn look_at(&self, host: usize, node: usize) -> u64 {
+        let host = &self.hosts[host];
+        let fetched = host.absent_since.map_or(0, |since| self.now - since);
+        self.now + host.nodes[node].qp.look_after(Nanos(fetched)).0
     }
 
     /// Hands a good frame to a queue pair.
@@ -384,7 +393,7 @@ impl World {
             // Who has had its turn comes after those who found the link busy.
             Ran::More => Some(self.links[host].free_at().max(self.now) + 1),
             Ran::Busy => Some(self.links[host].free_at().max(self.now + 50)),
-            Ran::Absent => Some(self.now + FETCH),
+            Ran::Absent => Some(self.look_at(host, node)),
         };
         let target = &mut self.hosts[host].nodes[node];
         if let (Some(at), false) = (again, target.running) {

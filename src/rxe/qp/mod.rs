@@ -15,7 +15,7 @@
 //!                                    |
 //!           More: call run again, soon, after others had their turn
 //!           Busy: call run again when the link has room
-//!           Absent: call run again when memory may have been fetched
+//!           Absent: call run again when memory may have been fetched, see look_after()
 //!           Idle: nothing to do before the next call
 //!                                    |
 //!                          deadline() --> arm one timer, or none
@@ -32,6 +32,7 @@
 
 mod attr;
 mod ending;
+mod look;
 mod modify;
 mod state;
 
@@ -87,6 +88,8 @@ pub struct Qp<S> {
     drain: Drain,
     /// The first packet has arrived.
     established: bool,
+    /// The last packet, a request, waits for memory.
+    request_waits: bool,
     /// Told that nothing more is taken from the shared receive queue.
     last_receive_told: bool,
     /// In state ERR: when to look for late requests, and how long to wait after that.
@@ -111,6 +114,7 @@ impl<S: Storage> Qp<S> {
             shape,
             drain: Drain::Off,
             established: false,
+            request_waits: false,
             last_receive_told: false,
             late_look: None,
             late_wait: FIRST_LATE_LOOK,
@@ -196,6 +200,7 @@ impl<S: Storage> Qp<S> {
                 self.responder
                     .forget_answers(self.storage.parts().resources);
                 self.established = false;
+                self.request_waits = false;
                 self.last_receive_told = false;
                 self.late_look = None;
             }
@@ -220,7 +225,7 @@ impl<S: Storage> Qp<S> {
         let direction = match admit(headers, &self.attr, self.state) {
             Ok(direction) => direction,
             Err(reason) => {
-                self.requester.retry.packet_waits(now, false);
+                self.none_waits(now);
                 env.count(Event::Dropped(reason));
                 return Taken::Done;
             }
@@ -261,6 +266,7 @@ impl<S: Storage> Qp<S> {
             }
         };
         let again = taken == Taken::Again;
+        self.request_waits = again && direction == Direction::Request;
         self.requester.retry.packet_waits(now, again);
         if !again {
             env.count(Event::Received {
@@ -273,6 +279,7 @@ impl<S: Storage> Qp<S> {
     /// No packet waits any more: the one that [`Self::packet`] wants handed in again is dropped, as if
     /// it had been lost on the way.
     pub fn none_waits(&mut self, now: Time) {
+        self.request_waits = false;
         self.requester.retry.packet_waits(now, false);
     }
 

@@ -48,7 +48,7 @@ use crate::rxe::events::AsyncEvent;
 use crate::rxe::inbound::Taken;
 use crate::rxe::qp::{self as engine, Ran, State};
 use crate::rxe::qpn::Qpn;
-use crate::rxe::time::{Nanos, Time};
+use crate::rxe::time::Time;
 use crate::rxe::user_abi::Poster;
 use crate::rxe::wire::Headers;
 use memory::Memory;
@@ -57,10 +57,6 @@ use memory::Memory;
 const SEND_AT_ONCE: u32 = 64;
 /// Packets that may wait for memory; further ones are dropped.
 const WAITING: usize = 32;
-/// How long to wait for memory before the next look: a page fault takes as long, or longer. While a fetch
-/// goes on for long, an eighth of the time it has taken, at most [`FETCH_LAST`]: some never end.
-const FETCH: Nanos = Nanos::from_micros(100);
-const FETCH_LAST: Nanos = Nanos::from_millis(10);
 
 /// What names a queue pair towards the core and in completions.
 pub struct QpName {
@@ -276,7 +272,7 @@ impl Qp {
         drop(env);
         let fetched = later
             .absent
-            .map(|waited| now.after(Nanos(waited.0 / 8).max(FETCH).min(FETCH_LAST)));
+            .map(|fetched| now.after(engine.look_after(fetched)));
         let wanted = match (engine.deadline(), fetched) {
             (Some(deadline), Some(fetched)) => Some(deadline.earlier_of(fetched)),
             (deadline, fetched) => deadline.or(fetched),
