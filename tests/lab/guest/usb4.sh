@@ -14,7 +14,8 @@ usb4_has_none() { ! usb4_has_carrier; }
 usb4_rails() { [ "$(cat /sys/class/net/$usb4_net/speed 2>/dev/null)" = $(($1 * 40000)) ]; }
 usb4_state() { grep -q "$1" "/sys/class/infiniband/$usb4_dev/ports/1/state"; }
 usb4_gone() { [ ! -e "/sys/class/net/$usb4_net" ] && [ ! -e "/sys/class/infiniband/$usb4_dev" ]; }
-export -f usb4_has_carrier usb4_has_none usb4_rails usb4_state usb4_gone
+usb4_came_back() { [ -e "/sys/class/net/$usb4_net" ] || dmesg | grep -q "failed to add XDomain device"; }
+export -f usb4_has_carrier usb4_has_none usb4_rails usb4_state usb4_gone usb4_came_back
 
 # usb4_up: loads what is not loaded, waits for the device that comes by itself, and gives it the address 10.0.0.N.
 usb4_up() {
@@ -23,6 +24,21 @@ usb4_up() {
 	lab wait 60 [ -e "/sys/class/net/$usb4_net" ] || fail "no $usb4_net: $(dmesg | tail -n 5)"
 	ip address replace "10.0.0.$LAB_HOST/24" dev "$usb4_net" && ip link set "$usb4_net" up || fail "ip"
 	lab wait 30 bash -c usb4_has_carrier || fail "no carrier: $(dmesg | tail -n 5)"
+}
+
+# usb4_unbind: takes its driver from this host's only host router, and so the device; usb4_bind gives it back.
+usb4_unbind() {
+	usb4_nhi=$(basename /sys/bus/pci/drivers/thunderbolt/0000:*)
+	timeout 60 bash -c "echo $usb4_nhi >/sys/bus/pci/drivers/thunderbolt/unbind" || fail "unbind"
+	usb4_gone || fail "devices without a host router"
+}
+
+# A domain that goes leaves its XDomains in the tree until its next hotplug event (7.2, 7.3). If that comes too late, as on the debug
+# kernel, the new XDomain cannot be added, by thunderbolt_net's users neither, and only a reboot helps: then there is /lab/left-behind.
+usb4_bind() {
+	echo "$usb4_nhi" >/sys/bus/pci/drivers/thunderbolt/bind || fail "bind"
+	lab wait 30 bash -c usb4_came_back || fail "no device, and the core does not say why: $(dmesg | tail -n 5)"
+	[ -e "/sys/class/net/$usb4_net" ] || touch /lab/left-behind
 }
 
 # usb4_says TEXT: the kernel log has such a line of ours.

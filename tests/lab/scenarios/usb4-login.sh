@@ -57,16 +57,8 @@ echo "== the host router goes, and comes back"
 ping -q -f -c 3000 "$peer" || fail "ping"
 barrier counted
 if [ "$LAB_HOST" = 2 ]; then
-	nhi=$(basename /sys/bus/pci/drivers/thunderbolt/0000:*)
-	echo "$nhi" >/sys/bus/pci/drivers/thunderbolt/unbind || fail "unbind"
-	usb4_gone || fail "devices without a host router"
-	echo "$nhi" >/sys/bus/pci/drivers/thunderbolt/bind || fail "bind"
-	# A domain that goes leaves its XDomains in the tree until its next hotplug event (7.2, 7.3). If that comes too late, as on the debug
-	# kernel, the new XDomain cannot be added, by thunderbolt_net's users neither, and only a reboot helps.
-	found() { [ -e "/sys/class/net/$usb4_net" ] || dmesg | grep -q "failed to add XDomain device"; }
-	export -f found
-	lab wait 30 bash -c found || fail "no device, and the core does not say why: $(dmesg | tail -n 5)"
-	[ -e "/sys/class/net/$usb4_net" ] || touch /lab/left-behind
+	usb4_unbind
+	usb4_bind
 else
 	lab wait 30 bash -c usb4_has_none || fail "carrier without a peer"
 fi

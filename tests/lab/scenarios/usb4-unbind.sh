@@ -31,21 +31,14 @@ for round in $(seq $(rounds 4)); do
 			lab fabric plug 0
 		fi
 	else
-		nhi=$(basename /sys/bus/pci/drivers/thunderbolt/0000:*)
 		[ $((round % 2)) = 1 ] || sleep 1
 		some_time 999
-		timeout 60 bash -c "echo $nhi >/sys/bus/pci/drivers/thunderbolt/unbind" || fail "round $round: unbind"
-		usb4_gone || fail "round $round: devices without a host router"
+		usb4_unbind
 		# What is left of the domain stays in the tree (7.2, 7.3), and a driver that comes is shown it.
 		rmmod usb4_rxe && insmod "$usb4_module" || fail "round $round: the module cannot be loaded again"
 		sleep 1
 		usb4_gone || fail "round $round: devices below a domain that is gone"
-		echo "$nhi" >/sys/bus/pci/drivers/thunderbolt/bind || fail "round $round: bind"
-		# See usb4-login for why it may not come back.
-		found() { [ -e "/sys/class/net/$usb4_net" ] || dmesg | grep -q "failed to add XDomain device"; }
-		export -f found
-		lab wait 30 bash -c found || fail "round $round: no device, and the core does not say why: $(dmesg | tail -n 5)"
-		[ -e "/sys/class/net/$usb4_net" ] || touch /lab/left-behind
+		usb4_bind
 	fi
 	barrier "round $round"
 	[ ! -e /lab/left-behind ] || break
