@@ -43,6 +43,16 @@ impl From<Failure> for Stop {
     }
 }
 
+/// What a NAK says that ends the queue pair.
+fn fatal(nak: Nak) -> Option<Failure> {
+    match nak {
+        Nak::PsnSequence => None,
+        Nak::InvalidRequest => Some(Failure::PeerInvalidRequest),
+        Nak::RemoteAccess => Some(Failure::PeerAccess),
+        Nak::RemoteOperational => Some(Failure::PeerOperation),
+    }
+}
+
 impl Requester {
     /// Takes one response. An error fails the oldest request and the queue.
     pub fn response<E: Env>(
@@ -69,6 +79,9 @@ impl Requester {
             })
         );
         if ahead >= outstanding && !(is_sequence_nak && ahead == outstanding) {
+            if let Some(failure) = self.ends_read(window, psn, rc) {
+                return Err(failure);
+            }
             env.count(Event::Dropped(Drop::Ghost));
             return Ok(Taken::Done);
         }
@@ -118,6 +131,22 @@ impl Requester {
         }
         self.progressed(before, window, now);
         Ok(taken)
+    }
+
+    /// Why a READ ends of which some data has come: a peer that cannot go on may name the request (upstream does)
+    /// and not the packet that it owes.
+    #[cold]
+    fn ends_read(&self, window: &Window<'_>, psn: Psn, rc: &Rc) -> Option<Failure> {
+        let Rc::Ack(Aeth { syndrome, .. }) = rc else {
+            return None;
+        };
+        let slot = window.slot(self.head).filter(|_| self.head != self.tail)?;
+        let is_read = matches!(slot.wr.op, SendOp::Read(_)) && slot.received != 0;
+        let came = self.una.offset_from(slot.first_psn);
+        match syndrome {
+            Syndrome::Nak(nak) if is_read && psn.is_within(slot.first_psn, came) => fatal(*nak),
+            _ => None,
+        }
     }
 
     /// If the peer answered something new, budgets are full again.
@@ -195,9 +224,7 @@ impl Requester {
                 self.restart_if_sure(window, env)
                     .map_err(|_| self.retries_exceeded(env))
             }
-            Syndrome::Nak(Nak::InvalidRequest) => Err(Failure::PeerInvalidRequest),
-            Syndrome::Nak(Nak::RemoteAccess) => Err(Failure::PeerAccess),
-            Syndrome::Nak(Nak::RemoteOperational) => Err(Failure::PeerOperation),
+            Syndrome::Nak(nak) => fatal(nak).map_or(Ok(()), Err),
         }
     }
 

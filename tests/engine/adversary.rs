@@ -595,3 +595,80 @@ fn answers_leave_in_the_order_of_the_questions() {
     // The ACK of 4 is contained in those that follow it.
     assert_eq!(psns, [0, 1, 2, 3, 5, 6, 7]);
 }
+
+/// Upstream takes an ACK with a READ's PSN for the end of the READ, whether or not its data came.
+#[test]
+fn no_ack_names_an_answer_that_may_be_lost() {
+    let mut alone = responder();
+    let small = alone.reth(0, 8);
+    let write = Rc::Write(Write::Only(small, None));
+    alone.hear(0, true, write, &[1; 8]);
+    alone.hear(1, true, Rc::ReadRequest(small), &[]);
+    assert_eq!(alone.says().len(), 2);
+    // Both answers are lost, and the WRITE comes again before the READ does.
+    alone.hear(0, true, write, &[1; 8]);
+    assert_eq!(alone.verdicts(), [(0, Syndrome::ACK)]);
+    alone.hear(1, true, Rc::ReadRequest(small), &[]);
+    let says = alone.says();
+    assert!(matches!(says[..], [(1, Rc::ReadResponse(_))]), "{says:?}");
+    // 3 before 2: the NAK for 2 would have acknowledged the READ.
+    alone.hear(3, false, write, &[1; 8]);
+    alone.hear(2, false, write, &[1; 8]);
+    assert_eq!(alone.verdicts(), []);
+}
+
+#[test]
+fn a_peer_that_is_not_ready_says_so_once() {
+    let mut alone = responder();
+    let send = Rc::Send(Send::Only(RcTail::Plain));
+    alone.hear(0, true, send, &[1; 8]);
+    assert!(matches!(alone.verdicts()[..], [(0, Syndrome::RnrNak(_))]));
+    // What was under way behind it, later than the NAK.
+    alone.hear(1, true, send, &[1; 8]);
+    assert_eq!(alone.verdicts(), []);
+    // It was not heard: the requester has started over.
+    alone.hear(1, true, send, &[1; 8]);
+    assert_eq!(alone.verdicts(), [(0, MISSING)]);
+}
+
+/// As upstream says it: with the PSN of the request, of which some data has come.
+#[test]
+fn a_read_that_ends_in_the_middle_ends_at_once() {
+    for (psn, nak, ends) in [
+        (0, Nak::RemoteAccess, true),
+        (1, Nak::RemoteOperational, true),
+        (0, Nak::PsnSequence, false),
+        // Of the WRITE before it, which is done.
+        (0xff_ffff, Nak::RemoteAccess, false),
+    ] {
+        let mut alone = Alone::new(
+            &Setup::default(),
+            End {
+                psn: Psn::new(0xff_ffff),
+                ..ME
+            },
+            PEER,
+        );
+        let remote = Remote::default();
+        alone.post(SendOp::Write { remote, imm: None }, 0, 8);
+        alone.post(SendOp::Read(remote), 0, 1000);
+        assert_eq!(alone.run().len(), 2);
+        let aeth = |syndrome| Aeth {
+            syndrome,
+            msn: Msn::ZERO,
+        };
+        let first = ReadResponse::First(aeth(Syndrome::ACK));
+        alone.hear(0, false, Rc::ReadResponse(first), &[1; 256]);
+        alone.hear(1, false, Rc::ReadResponse(ReadResponse::Middle), &[1; 256]);
+        alone.hear(psn, false, Rc::Ack(aeth(Syndrome::Nak(nak))), &[]);
+        let statuses: Vec<_> = alone.queues.scq.iter().map(|cqe| cqe.status).collect();
+        let failed = statuses.get(1).copied();
+        assert_eq!(statuses[0], WcStatus::Success);
+        let expected = match (ends, nak) {
+            (false, _) => None,
+            (true, Nak::RemoteAccess) => Some(WcStatus::RemoteAccess),
+            (true, _) => Some(WcStatus::RemoteOperation),
+        };
+        assert_eq!(failed, expected, "{psn:#x} {nak:?}");
+    }
+}

@@ -25,7 +25,12 @@ impl Responder {
             // C9-105: say again how far we are, unless a NAK that says so is due anyway.
             Rc::Send(_) | Rc::Write(_) => {
                 if self.verdict.is_none() {
-                    self.say(self.expected.prev(), Syndrome::ACK);
+                    let last = self.expected.prev();
+                    let psn = match self.has_answer(room.resources, last) {
+                        true => incoming.psn(),
+                        false => last,
+                    };
+                    self.say(psn, Syndrome::ACK);
                 }
                 return;
             }

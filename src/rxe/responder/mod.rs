@@ -229,6 +229,9 @@ impl Responder {
                     psn: psn.prev(),
                     syndrome: Syndrome::ACK,
                 };
+                if self.has_answer(room.resources, psn.prev()) {
+                    self.verdict = None;
+                }
             }
         }
         match self.in_sequence(room, attr, incoming, env) {
@@ -286,6 +289,12 @@ impl Responder {
             }
         }
         Ok(())
+    }
+
+    /// Whether this PSN is that of a READ's or atomic's answer. An ACK must not name it: the answer says as much,
+    /// and if that was lost, an upstream requester takes the ACK for it.
+    fn has_answer(&self, resources: &[Resource], psn: Psn) -> bool {
+        self.ring.find(resources, psn).is_some()
     }
 
     /// Whether a packet of this kind and place may follow what came before.

@@ -22,7 +22,7 @@ impl Responder {
     /// went out because the rail told of the loss, it may have been lost before anything showed
     /// the gap: the first packet that asks gets another one.
     pub(super) fn ahead<E: Env>(&mut self, psn: Psn, asks: bool, env: &mut E) {
-        let asks_first = asks && self.last_refused.is_none();
+        let asks_first = asks && self.last_refused.is_none() && self.told == Told::Missing;
         let speak = self.goes_back(psn) || asks_first || self.told == Told::Nothing;
         if !speak {
             env.count(Event::Dropped(Drop::Waiting));
