@@ -206,6 +206,8 @@ impl Links {
         if !netdev.is_registered() {
             return Err(ENODEV);
         }
+        // What changed before now found no link in the books.
+        link.device.look(netdev);
         list.push(link, GFP_KERNEL)?;
         Ok(())
     }

@@ -42,6 +42,7 @@ use super::lock::{Bh, BhLock, IrqLock, Rundown};
 use super::loopback::{Loopback, Packet};
 use super::pieces::Pieces;
 use super::srq::Srq;
+use super::table;
 use super::timer::{self, HasTimer, Timer};
 use crate::rxe::access::Pd;
 use crate::rxe::events::AsyncEvent;
@@ -526,6 +527,9 @@ impl Qp {
             inner.alive = false;
             inner.drop_waiting(&self.device.loopback);
         }
+        // Who saw it alive, found in the schedule maybe, has softirqs off until all is told that it had to tell
+        // (`finish`): to a completion queue, too, that our caller may free next.
+        table::wait_for_readers();
         self.timer.cancel();
         self.callers.close();
         // If it waits for room it must not wait for ever: whoever finds it finds it dead.

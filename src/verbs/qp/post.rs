@@ -22,7 +22,7 @@ use crate::verbs::object::Object;
 ///
 /// # Safety
 ///
-/// As the core calls it; for a user's queue pair `wr` is null.
+/// As the core calls it: `bad` is a place for a pointer.
 pub unsafe extern "C" fn post_send(
     ib: *mut compat::ib_qp,
     wr: *const compat::ib_send_wr,
@@ -31,7 +31,10 @@ pub unsafe extern "C" fn post_send(
     // SAFETY: The object was made by `create_qp` and is not destroyed during the call.
     let qp = unsafe { Object::<_, Qp>::get(ib) };
     let posted = match qp.poster {
-        Poster::User => ring(qp),
+        Poster::User => ring(qp).inspect_err(|_| {
+            // SAFETY: As our caller promises; the core reads it after an error.
+            unsafe { *bad = wr };
+        }),
         // SAFETY: As our caller promises.
         Poster::Kernel => unsafe { queue_sends(qp, wr, bad) },
     };
