@@ -9,7 +9,7 @@ use usb4_rxe::usb4::rail::frame::{header, Class};
 use usb4_rxe::usb4::rail::port::Down;
 
 use crate::cable::{Fault, Model};
-use crate::flow::Word;
+use crate::flow::{Receiving, Sending, Word};
 use crate::world::{rail, Traffic, World};
 
 /// One queue pair that writes 1 MiB at a time.
@@ -63,8 +63,8 @@ fn a_small_write_is_one_frame_and_leaves_at_once() {
     end.send(start, Class::Rdma, 142, 0, word).unwrap();
     end.link.flush(start, &mut end.rings);
     assert_eq!(end.rings.posted.len(), 1, "one frame, and it does not wait");
-    world.sending[0].push(crate::flow::Sending::new(1, 0));
-    world.sending[1].push(crate::flow::Sending::new(1, 0));
+    world.sending[0].push(Sending::new(1, 0));
+    world.sending[1].push(Sending::new(1, 0));
     world.kick();
     world.run_until(start.after(Nanos::from_micros(50)));
     assert_eq!(world.ends[1].upper.delivered, 1);
@@ -355,4 +355,46 @@ fn a_rail_without_credit_does_not_cut_trains_short() {
     let frames = world.frames_per_packet();
     assert!(frames <= 1.05, "{frames} frames a packet");
     world.rest();
+}
+
+/// As in the kernel, where transmit rings have no interrupts.
+#[test]
+fn nothing_waits_for_a_ring_that_has_long_been_empty() {
+    let mut world = settled(&rails(1), NONE);
+    world.is_silent = true;
+    // Before any timer of the rail's fires.
+    for number in 0..8 {
+        world.send_ethernet(0, 100).expect("an idle link has room");
+        let next = world.now.after(Nanos::from_micros(25));
+        world.run_until(next);
+        assert_eq!(world.ends[1].upper.delivered, number + 1);
+    }
+}
+
+#[test]
+fn the_end_of_a_message_does_not_wait_for_a_ring_that_nobody_looks_at() {
+    let took = |is_silent| {
+        let message = Traffic {
+            message: 20,
+            messages: 1,
+            ..ONE
+        };
+        let mut world = World::new(&rails(1), NONE, 1);
+        world.rest();
+        world.is_silent = is_silent;
+        world.traffic = message;
+        world.sending[0].push(Sending::new(message.window, message.message));
+        world.receiving[1].push(Receiving::default());
+        world.receiving[0].push(Receiving::default());
+        world.sending[1].push(Sending::new(1, 0));
+        let start = world.now;
+        world.kick();
+        world.finish(Nanos::from_millis(100));
+        world.now.since(start)
+    };
+    let (heard, silent) = (took(false), took(true));
+    assert!(
+        silent < Nanos(heard.0 + 60_000),
+        "{silent:?}, {heard:?} when it is heard of"
+    );
 }

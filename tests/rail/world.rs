@@ -22,6 +22,8 @@ use crate::rng::Rng;
 const WRITE_HEAD: usize = 54;
 /// Bytes of an acknowledgement.
 const ACK_LEN: usize = 62;
+/// How soon transmit rings are looked at that something waits for.
+const SOON: Nanos = Nanos::from_micros(25);
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Event {
@@ -30,6 +32,8 @@ enum Event {
     /// A frame arrives at an end: slot of `flying`.
     Arrive(u8, u8, u32, u32),
     Tick(u8),
+    /// An end looks at its transmit rings.
+    Look(u8),
     Hint,
     /// The timer of the engines of an end.
     Engine(u8),
@@ -83,6 +87,12 @@ pub struct World {
     pub steps: u64,
     epochs: u8,
     drained: Vec<crate::end::Arrived>,
+    /// Nobody is told that rings have sent something: they are looked at when a frame comes, when a timer fires,
+    /// and soon after something had to wait for them, as the kernel does.
+    pub is_silent: bool,
+    /// Frames sent since the last look, by end and rail.
+    unseen: [Vec<u32>; 2],
+    look_at: [Time; 2],
     /// Frames in the receive rings of an end that has no time, by rail: life and slot.
     waiting: [Vec<Option<Waiting>>; 2],
 }
@@ -137,6 +147,9 @@ impl World {
             steps: 0,
             epochs: 0,
             drained: Vec::new(),
+            is_silent: false,
+            unseen: [vec![0; models.len()], vec![0; models.len()]],
+            look_at: [Time::NEVER; 2],
             waiting: [Vec::new(), Vec::new()],
         };
         for number in 0..models.len() {
@@ -167,6 +180,7 @@ impl World {
         for end in 0..2 {
             self.down(end, number, Down::Local);
             self.cables[end][number].restart();
+            self.unseen[end][number] = 0;
         }
     }
 
@@ -254,8 +268,8 @@ impl World {
         self.push(end);
         self.push_engines(end);
         let now = self.now;
+        self.flush(end);
         let this = &mut self.ends[end];
-        this.link.flush(now, &mut this.rings);
         for (id, frame) in std::mem::take(&mut this.rings.posted) {
             let cable = &mut self.cables[end][id.index()];
             cable.ring.push_back(frame);
@@ -278,6 +292,35 @@ impl World {
         if due < self.tick_at[end] {
             self.tick_at[end] = due.max(now);
             self.at(due.max(now), Event::Tick(end as u8));
+        }
+    }
+
+    fn flush(&mut self, end: usize) {
+        let now = self.now;
+        let this = &mut self.ends[end];
+        this.link.flush(now, &mut this.rings);
+        if !self.is_silent || !this.link.tx.waits_for_rings() {
+            return;
+        }
+        self.look(end);
+        let this = &mut self.ends[end];
+        this.link.flush(now, &mut this.rings);
+        if this.link.tx.waits_for_rings() && self.look_at[end] == Time::NEVER {
+            self.look_at[end] = now.after(SOON);
+            self.at(now.after(SOON), Event::Look(end as u8));
+        }
+    }
+
+    /// An end looks at what its transmit rings have sent.
+    fn look(&mut self, end: usize) {
+        for (number, unseen) in self.unseen[end].iter_mut().enumerate() {
+            let sent = std::mem::take(unseen);
+            if sent != 0 {
+                self.ends[end]
+                    .link
+                    .tx
+                    .completed(self.now, rail(number), sent);
+            }
         }
     }
 
@@ -486,8 +529,15 @@ impl World {
                     // No time for timers either; whoever resumes it looks at them.
                     return true;
                 }
+                self.look(end);
                 let this = &mut self.ends[end];
                 this.link.tick(self.now, &mut this.rings, &mut this.upper);
+                self.settle(end);
+            }
+            Event::Look(end) => {
+                let end = usize::from(end);
+                self.look_at[end] = Time::NEVER;
+                self.look(end);
                 self.settle(end);
             }
             Event::Engine(end) => {
@@ -541,8 +591,11 @@ impl World {
             self.at(self.now.after(latency), event);
         }
         self.start(end, number);
-        self.ends[end].link.tx.completed(self.now, rail(number), 1);
-        self.settle(end);
+        self.unseen[end][number] += 1;
+        if !self.is_silent {
+            self.look(end);
+            self.settle(end);
+        }
     }
 
     fn arrive(&mut self, end: usize, number: usize, life: u32, slot: u32) {
@@ -569,6 +622,7 @@ impl World {
         let held = this.upper.hold(rail(number), frame);
         this.link
             .receive(self.now, rail(number), tag, held, &mut this.upper);
+        self.look(end);
         self.settle(end);
     }
 

@@ -41,7 +41,8 @@ use super::Wire;
 const TURN: u32 = 16;
 /// Frames of a pass.
 const PASS: u32 = 256;
-/// How long a pass takes in frames, about: a frame may bring one packet or two hundred.
+/// How long a pass takes in frames, about: a frame may bring one packet or two hundred, and set free many that
+/// had to wait for it.
 const SPELL: Nanos = Nanos::from_millis(1);
 /// Frames that come at most this far apart are waited for without an interrupt, for twice as long as
 /// they usually take; others are not worth the CPU.
@@ -57,7 +58,7 @@ const LOSERS: usize = 16;
 /// How busy the wire is.
 #[derive(Default)]
 pub struct Pace {
-    /// When the last frame came.
+    /// When the last frame had been taken in.
     last: Time,
     /// How long it usually takes from one to the next: a moving average.
     gap: Nanos,
@@ -71,9 +72,10 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// Frames came.
-    fn came(&mut self, now: Time) {
-        let gap = now.since(self.last).min(FAR);
+    /// Frames had come when somebody looked, and are taken in now: that takes its time, too, and says nothing
+    /// of how fast they come.
+    fn came(&mut self, looked: Time, now: Time) {
+        let gap = looked.since(self.last).min(FAR);
         self.gap = Nanos((self.gap.0.saturating_mul(7).saturating_add(gap.0)) / 8);
         self.last = now;
         self.moved = true;
@@ -129,29 +131,30 @@ impl Wire {
         let now = now();
         self.counters.polls.add(1);
 
-        let mut came = self.take_in(bh, rx, now, PASS);
+        let (mut came, mut more) = self.take_in(bh, rx, now);
+        if came != 0 {
+            rx.pace.came(now, timer::now());
+        }
         let (fired, due, sent) = {
             let mut tx = self.tx.lock(bh);
             let (fired, sent) = (tx.timer_at <= now, tx.reap(now));
-            if fired && sent == 0 {
+            if fired && sent == 0 && self.somebody_waits(&tx) {
                 tx.be_patient();
             }
             (fired, fired || rx.pace.due_at <= now, sent)
         };
         let next = self.go_on(bh, rx, now, due);
         rx.pace.due_at = next;
-        let mut more = came >= PASS || next == Time::ZERO;
+        more |= next == Time::ZERO;
 
-        if came != 0 {
-            rx.pace.came(now);
-        }
         if !more && now.since(rx.pace.last) >= rx.pace.patience() {
             if came == 0 {
                 self.counters.polls_idle.add(1);
             }
             if self.listen(rx) {
-                came = self.take_in(bh, rx, now, PASS);
-                more = came != 0;
+                let (late, _) = self.take_in(bh, rx, now);
+                came = came.saturating_add(late);
+                more = late != 0;
             }
         } else {
             more = true;
@@ -171,28 +174,28 @@ impl Wire {
         more
     }
 
-    /// Takes in frames, at most `most`. Returns how many.
-    fn take_in(&self, bh: &Bh, rx: &mut Rx, now: Time, most: u32) -> u32 {
-        let mut came = 0;
+    /// Takes in frames, as many as a pass that began at `now` may. Returns how many, and whether there may be more.
+    fn take_in(&self, bh: &Bh, rx: &mut Rx, now: Time) -> (u32, bool) {
+        let mut came = 0u32;
         let mut found = true;
+        let mut is_over = false;
         let mut halves = Halves {
             tx: Locked::new(self, bh),
             rx: &mut rx.receiver,
         };
         let mut port = Port::new(self, bh, &mut rx.frames, &rx.device, &rx.netdev);
-        let mut left = most;
-        while found && came < left {
+        'spell: while found && came < PASS {
             found = false;
             for life in 0..Frames::count() {
-                let mut turn = 0;
-                while turn < TURN {
+                for _ in 0..TURN {
                     let Some((rail, rings)) = port.frames.rings(life) else {
                         break;
                     };
                     let Some(arrived) = rings.poll_arrived() else {
                         break;
                     };
-                    turn = turn.wrapping_add(1);
+                    came = came.wrapping_add(1);
+                    found = true;
                     let Some(tag) = arrived.tag else {
                         self.counters.rx_damaged.add(1);
                         halves.rx.damaged(rail);
@@ -202,12 +205,11 @@ impl Wire {
                     if let Some(frame) = port.frames.hold(life, &arrived) {
                         halves.receive(now, rail, tag, frame, &mut port);
                     }
+                    is_over = timer::now().since(now) >= SPELL;
+                    if is_over {
+                        break 'spell;
+                    }
                 }
-                found |= turn != 0;
-                came = came.saturating_add(turn);
-            }
-            if timer::now().since(now) >= SPELL {
-                left = came;
             }
         }
         if came != 0 {
@@ -216,7 +218,7 @@ impl Wire {
         }
         port.finish(&rx.watcher);
         self.counters.rx_frames.add(came.into());
-        came
+        (came, is_over || came >= PASS)
     }
 
     /// Does what is due, and sends what waits. Returns when to look again.
@@ -254,7 +256,7 @@ impl Wire {
         if self.is_up() {
             at = at.earlier_of(now.after(pace.watch(fired)));
         }
-        if self.wanted.load(ordering::Relaxed) || tx.waiting.is_some() {
+        if self.somebody_waits(&tx) {
             at = at.earlier_of(now.after(tx.patience));
         }
         if fired {
@@ -272,7 +274,19 @@ impl Wire {
 
     pub(super) fn flush_locked(&self, tx: &mut Tx, now: Time) {
         tx.sender.flush(now, &mut tx.out);
+        // Behind what the rings have sent long since, as far as anybody has looked.
+        if tx.sender.waits_for_rings() && tx.reap(now) != 0 {
+            tx.sender.flush(now, &mut tx.out);
+        }
+        if tx.sender.waits_for_rings() {
+            self.look_soon(tx, now);
+        }
         self.set_timer_at(tx, tx.sender.next_timeout());
+    }
+
+    /// Whether the transmit rings are to be looked at soon.
+    fn somebody_waits(&self, tx: &Tx) -> bool {
+        self.wanted.load(ordering::Relaxed) || tx.waiting.is_some() || tx.sender.waits_for_rings()
     }
 
     /// Somebody found no room: looks at the transmit rings soon.

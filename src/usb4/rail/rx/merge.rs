@@ -46,9 +46,9 @@ impl<F: Copy> Current<F> {
     }
 }
 
-/// Heads delivered, dropped or missed in one call: when a rail dies that all others waited for, whole
-/// rings of packets can be delivered, and whoever calls must not be kept so long.
-const STEPS: u32 = 16;
+/// Packets delivered, heads dropped or gaps found in one call, about: when a rail dies that all others waited
+/// for, whole rings of packets can be delivered, and whoever calls must not be kept so long.
+const STEPS: u32 = 256;
 
 /// Packets after which floors are looked after.
 const SWEEP: u32 = 1 << 28;
@@ -66,7 +66,7 @@ impl<F: Copy, Q: DerefMut<Target = [Slot<F>]>> Receiver<F, Q> {
     /// whose frames are here.
     pub(super) fn run<I: Ingress<Frame = F>>(&mut self, ingress: &mut I) {
         self.more = false;
-        let mut steps = 0;
+        let mut steps = 0u32;
         loop {
             if let Some(current) = &mut self.current {
                 let Some(rail) = self.rails.get_mut(current.rail.index()) else {
@@ -77,14 +77,16 @@ impl<F: Copy, Q: DerefMut<Target = [Slot<F>]>> Receiver<F, Q> {
                 }
                 ingress.release(current.frame);
                 rail.used = rail.used.saturating_sub(1);
-                self.expected = current.head.start.plus(u32::from(current.head.packets));
+                let packets = u32::from(current.head.packets);
+                self.expected = current.head.start.plus(packets);
                 self.current = None;
+                steps = steps.saturating_add(packets);
             }
-            if steps == STEPS {
+            if steps >= STEPS {
                 self.more = true;
                 return;
             }
-            steps += 1;
+            steps = steps.saturating_add(1);
             if self.expected.minus(self.swept.get()).get() > SWEEP {
                 self.sweep();
             }

@@ -181,6 +181,12 @@ impl<E: Egress, L: DerefMut<Target = [Entry]>> Sender<E, L> {
         !self.rdma.is_empty() || !self.ethernet.is_empty()
     }
 
+    /// Whether something waits until a ring has less to send. Only [`completed`](Self::completed) tells that it has:
+    /// whoever does not hear of it from the rings looks at them soon.
+    pub fn waits_for_rings(&self) -> bool {
+        self.stuck.is_some() && self.rails.iter().any(|rail| rail.outstanding != 0)
+    }
+
     /// The next packet to go into a ring.
     pub fn next_stripe(&self) -> Seq {
         self.stripe
