@@ -7,13 +7,15 @@ use usb4_rxe::host::HostCrc32;
 use usb4_rxe::rxe::access::{mr, Rights};
 use usb4_rxe::rxe::cqe::WcStatus;
 use usb4_rxe::rxe::events::AsyncEvent;
+use usb4_rxe::rxe::inbound::Taken;
 use usb4_rxe::rxe::mtu::Mtu;
 use usb4_rxe::rxe::psn::{Msn, Psn};
 use usb4_rxe::rxe::qp::{Change, QpType, State};
 use usb4_rxe::rxe::qpn::Qpn;
+use usb4_rxe::rxe::time::{Nanos, Time};
 use usb4_rxe::rxe::wire::{
-    Aeth, AtomicEth, AtomicWriteData, Body, Bth, Feth, Headers, Imm, Nak, Packet, Rc, RcTail,
-    ReadResponse, Reth, Send, Syndrome, Write,
+    Aeth, AtomicEth, AtomicWriteData, Body, Bth, Deth, Feth, Headers, Imm, Nak, Packet, Rc, RcTail,
+    ReadResponse, Reth, Send, Syndrome, Ud, Write,
 };
 use usb4_rxe::rxe::wqe::{Datagram, Remote, SendOp, SendTail, Sge};
 
@@ -671,4 +673,44 @@ fn a_read_that_ends_in_the_middle_ends_at_once() {
         };
         assert_eq!(failed, expected, "{psn:#x} {nak:?}");
     }
+}
+
+/// A peer that waits for an answer is told after a while; nobody tells the sender of a datagram.
+#[test]
+fn looks_at_memory_become_rare_unless_the_peer_is_to_be_told() {
+    let long = Nanos::from_millis(1_000);
+    let mut alone = responder();
+    assert_eq!(alone.qp.look_after(long), Nanos::from_millis(10));
+    alone.objects.absent = 1000;
+    let write = Rc::Write(Write::Only(alone.reth(0, 8), None));
+    alone.hear(0, true, write, &[1; 8]);
+    assert_eq!(alone.qp.look_after(long), Nanos::from_micros(100));
+    alone.qp.none_waits(Time::ZERO);
+    assert_eq!(alone.qp.look_after(long), Nanos::from_millis(10));
+
+    let setup = Setup {
+        qp_type: QpType::Ud,
+        ..Setup::default()
+    };
+    let mut alone = Alone::new(&setup, ME, PEER);
+    alone.queues.rq.push_back(PostedReceive {
+        wr_id: 5,
+        sges: vec![Sge {
+            addr: BASE,
+            len: 600,
+            lkey: alone.key,
+        }],
+    });
+    alone.objects.absent = 1000;
+    let deth = Deth {
+        qkey: alone.qp.attr().qkey,
+        src_qp: PEER.qpn,
+    };
+    let body = Body::Ud(Ud { deth, imm: None });
+    let repr = path(1, 0, false, 9).packet(Bth::new(ME.qpn, Psn::ZERO), body);
+    let mut frame = vec![0; repr.packet_len(8)];
+    repr.emit::<HostCrc32>(&[&[1; 8]], &mut frame)
+        .expect("it fits");
+    assert_eq!(alone.hand_in(&frame), Taken::Again);
+    assert_eq!(alone.qp.look_after(long), Nanos::from_millis(10));
 }

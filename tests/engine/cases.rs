@@ -6,7 +6,7 @@
 use usb4_rxe::host::HostCrc32;
 use usb4_rxe::rxe::cqe::WcStatus;
 use usb4_rxe::rxe::events::{Drop, Event};
-use usb4_rxe::rxe::inbound::{admit, delivery, pkeys_match, Delivery};
+use usb4_rxe::rxe::inbound::{admit, delivery, pkeys_match, Delivery, Taken};
 use usb4_rxe::rxe::mtu::Mtu;
 use usb4_rxe::rxe::psn::Psn;
 use usb4_rxe::rxe::qp::{Qp, QpType, Ran, State};
@@ -89,6 +89,11 @@ impl Alone {
     }
 
     pub fn take(&mut self, frame: &[u8]) {
+        let _ = self.hand_in(frame);
+    }
+
+    /// The same, and whether it is to be handed in again.
+    pub fn hand_in(&mut self, frame: &[u8]) -> Taken {
         let packet = Packet::parse::<HostCrc32>(frame).expect("a good packet");
         let mut view = View {
             objects: &mut self.objects,
@@ -96,9 +101,8 @@ impl Alone {
             shared: None,
             out: &mut self.out,
         };
-        let _ = self
-            .qp
-            .packet(Time::ZERO, &packet.headers, packet.payload, &mut view);
+        self.qp
+            .packet(Time::ZERO, &packet.headers, packet.payload, &mut view)
     }
 }
 

@@ -16,9 +16,9 @@ impl<S: Storage> Qp<S> {
     /// for it, then [`run`](Self::run). `fetched`: how long its fetch has taken so far.
     ///
     /// Some fetches never end, so looks become rare: an eighth of the time it has taken. But not while the
-    /// peer waits for us: how long it has been kept waiting is noticed at a look, and its clock is ticking.
+    /// peer waits for us: that it has waited for long and is to be told so is noticed at a look, and its clock is ticking.
     pub fn look_after(&self, fetched: Nanos) -> Nanos {
-        if self.request_waits || self.responder.owes() {
+        if self.request_waits || self.responder.may_delay() {
             return SOON;
         }
         Nanos(fetched.0 / 8).max(SOON).min(LATE)

@@ -88,7 +88,7 @@ pub struct Qp<S> {
     drain: Drain,
     /// The first packet has arrived.
     established: bool,
-    /// The last packet, a request, waits for memory.
+    /// The last packet, a request whose sender waits for an answer, waits for memory.
     request_waits: bool,
     /// Told that nothing more is taken from the shared receive queue.
     last_receive_told: bool,
@@ -266,7 +266,8 @@ impl<S: Storage> Qp<S> {
             }
         };
         let again = taken == Taken::Again;
-        self.request_waits = again && direction == Direction::Request;
+        self.request_waits =
+            again && direction == Direction::Request && self.attr.init.qp_type == QpType::Rc;
         self.requester.retry.packet_waits(now, again);
         if !again {
             env.count(Event::Received {

@@ -191,6 +191,16 @@ impl Responder {
         Answered::Sent
     }
 
+    /// Whether the peer waits for an answer, and is told if that takes long.
+    pub fn may_delay(&self) -> bool {
+        self.owes() && !self.is_ending()
+    }
+
+    /// Whether it is all over, after the answers that are owed.
+    fn is_ending(&self) -> bool {
+        self.verdict.is_some_and(Verdict::is_fatal)
+    }
+
     /// The memory of a READ is not there. If that lasts, the peer is told to ask again later, and
     /// with this answer for all behind it; what it would ask in vain it is not told.
     #[cold]
@@ -203,8 +213,7 @@ impl Responder {
         env: &mut E,
     ) -> Answered {
         let psn = next_psn(resource, attr);
-        let ends = self.verdict.is_some_and(|verdict| verdict.is_fatal());
-        if !self.answer_patience.is_over(psn, now) || ends {
+        if !self.answer_patience.is_over(psn, now) || self.is_ending() {
             return Answered::Absent;
         }
         let verdict = Verdict {

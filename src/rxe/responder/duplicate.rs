@@ -22,14 +22,17 @@ impl Responder {
             return;
         };
         let same = match rc {
-            // C9-105: say again how far we are, unless a NAK that says so is due anyway.
+            // C9-105: say again how far we are, or this packet is, unless a NAK that says so is due anyway.
             Rc::Send(_) | Rc::Write(_) => {
-                if self.verdict.is_none() {
-                    let last = self.expected.prev();
-                    let psn = match self.has_answer(room.resources, last) {
-                        true => incoming.psn(),
-                        false => last,
-                    };
+                let last = self.expected.prev();
+                let psn = match self.has_answer(room.resources, last) {
+                    true => incoming.psn(),
+                    false => last,
+                };
+                let is_news = self.verdict.is_none_or(|said| {
+                    matches!(said.syndrome, Syndrome::Ack(_)) && said.psn.is_before(psn)
+                });
+                if is_news {
                     self.say(psn, Syndrome::ACK);
                 }
                 return;
