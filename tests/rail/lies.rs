@@ -79,6 +79,18 @@ fn head(rail_seq: u32, stripe: u32, frames: u8) -> (Header, Vec<u8>) {
     (header, bytes)
 }
 
+/// A head with so many small packets.
+fn crowd(rail_seq: u32, stripe: u32, packets: u8) -> (Header, Vec<u8>) {
+    let (mut header, mut bytes) = head(rail_seq, stripe, 0);
+    for number in 1..u32::from(packets) {
+        let (_, another) = head(rail_seq, stripe + number, 0);
+        bytes.extend_from_slice(&another[header::LEN..]);
+    }
+    header.packets = packets;
+    header.length = bytes.len() as u16;
+    (header, bytes)
+}
+
 fn arrive(end: &mut End, frame: (Header, Vec<u8>)) -> Option<Refused> {
     arrive_on(end, 0, frame)
 }
@@ -358,6 +370,28 @@ fn an_idle_rail_is_as_good_as_new_after_half_of_all_numbers() {
 
 #[test]
 fn one_call_does_a_bounded_amount_of_work() {
+    // One call, and as many as 16 of our longest trains bring.
+    let most = 16 * 48 + 100;
+    let mut end = end();
+    up(&mut end, 1);
+    let mut next = 1;
+    for number in 0..50 {
+        assert_eq!(arrive(&mut end, crowd(number, next, 100)), None);
+        next += 100;
+    }
+    end.link
+        .rail_down(Time::ZERO, rail(1), Down::Local, &mut end.upper);
+    while end.link.rx.has_more() {
+        let before = end.upper.delivered;
+        end.link.rx.go_on(&mut end.upper);
+        let now = end.upper.delivered - before;
+        assert!((1..most).contains(&now), "{now} at once");
+    }
+    assert_eq!(end.upper.delivered, 5000);
+}
+
+#[test]
+fn one_call_takes_a_bounded_number_of_heads() {
     let mut end = end();
     up(&mut end, 1);
     let count = 100;

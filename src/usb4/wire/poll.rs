@@ -60,7 +60,7 @@ const LOSERS: usize = 16;
 pub struct Pace {
     /// When the last frame had been taken in.
     last: Time,
-    /// How long it usually takes from one to the next: a moving average.
+    /// How long it usually takes from there until the next is found: a moving average.
     gap: Nanos,
     /// Until the next look for lost interrupts.
     watch: Nanos,
@@ -69,6 +69,8 @@ pub struct Pace {
     due_at: Time,
     /// Frames came since the timer fired last.
     moved: bool,
+    /// The life of rings that is looked at first, behind the one that took the last of a pass's time.
+    first: usize,
 }
 
 impl Pace {
@@ -138,9 +140,6 @@ impl Wire {
         let (fired, due, sent) = {
             let mut tx = self.tx.lock(bh);
             let (fired, sent) = (tx.timer_at <= now, tx.reap(now));
-            if fired && sent == 0 && self.somebody_waits(&tx) {
-                tx.be_patient();
-            }
             (fired, fired || rx.pace.due_at <= now, sent)
         };
         let next = self.go_on(bh, rx, now, due);
@@ -160,7 +159,7 @@ impl Wire {
             more = true;
         }
         if !more {
-            self.set_timer(bh, &mut rx.pace, now, fired);
+            self.set_timer(bh, &mut rx.pace, now, fired, sent);
         }
         let device = rx.device.clone();
         drop(guard);
@@ -184,9 +183,11 @@ impl Wire {
             rx: &mut rx.receiver,
         };
         let mut port = Port::new(self, bh, &mut rx.frames, &rx.device, &rx.netdev);
+        let first = core::mem::take(&mut rx.pace.first);
         'spell: while found && came < PASS {
             found = false;
-            for life in 0..Frames::count() {
+            for turn in 0..Frames::count() {
+                let life = first.wrapping_add(turn) % Frames::count();
                 for _ in 0..TURN {
                     let Some((rail, rings)) = port.frames.rings(life) else {
                         break;
@@ -207,6 +208,7 @@ impl Wire {
                     }
                     is_over = timer::now().since(now) >= SPELL;
                     if is_over {
+                        rx.pace.first = life.wrapping_add(1);
                         break 'spell;
                     }
                 }
@@ -249,14 +251,17 @@ impl Wire {
     }
 
     /// Sets the timer for what is due next, and for lost interrupts. `fired`: it is not set. Until then
-    /// nobody else sets it either, for its time is over already.
-    fn set_timer(&self, bh: &Bh, pace: &mut Pace, now: Time, fired: bool) {
+    /// nobody else sets it either, for its time is over already. `sent`: frames that the rings have sent.
+    fn set_timer(&self, bh: &Bh, pace: &mut Pace, now: Time, fired: bool, sent: u32) {
         let mut tx = self.tx.lock(bh);
         let mut at = tx.sender.next_timeout();
         if self.is_up() {
             at = at.earlier_of(now.after(pace.watch(fired)));
         }
         if self.somebody_waits(&tx) {
+            if fired && sent == 0 {
+                tx.be_patient();
+            }
             at = at.earlier_of(now.after(tx.patience));
         }
         if fired {
@@ -274,7 +279,7 @@ impl Wire {
 
     pub(super) fn flush_locked(&self, tx: &mut Tx, now: Time) {
         tx.sender.flush(now, &mut tx.out);
-        // Behind what the rings have sent long since, as far as anybody has looked.
+        // What it waits behind may have been sent long since: nobody has looked.
         if tx.sender.waits_for_rings() && tx.reap(now) != 0 {
             tx.sender.flush(now, &mut tx.out);
         }

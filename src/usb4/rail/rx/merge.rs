@@ -19,6 +19,7 @@ use super::losses::Losses;
 use super::queue::{Head, Item, Slot};
 use super::rail::RxRail;
 use super::Receiver;
+use crate::usb4::rail::config::MAX_TRAIN;
 use crate::usb4::rail::frame::record::MAX_FRAMES;
 use crate::usb4::rail::frame::{header, Loss, Record};
 use crate::usb4::rail::id::RailId;
@@ -46,9 +47,11 @@ impl<F: Copy> Current<F> {
     }
 }
 
-/// Packets delivered, heads dropped or gaps found in one call, about: when a rail dies that all others waited
-/// for, whole rings of packets can be delivered, and whoever calls must not be kept so long.
-const STEPS: u32 = 256;
+/// Heads delivered, dropped or missed in one call: when a rail dies that all others waited for, whole
+/// rings of packets can be delivered, and whoever calls must not be kept so long.
+const STEPS: usize = 16;
+/// Packets after which no other head is begun: a peer's heads may bring more than our longest trains do.
+const PACKETS: usize = STEPS * MAX_TRAIN;
 
 /// Packets after which floors are looked after.
 const SWEEP: u32 = 1 << 28;
@@ -62,11 +65,12 @@ enum Next {
 }
 
 impl<F: Copy, Q: DerefMut<Target = [Slot<F>]>> Receiver<F, Q> {
-    /// Delivers and declares what can be, up to [`STEPS`]; never stops in the middle of a head
+    /// Delivers and declares what can be, up to [`STEPS`] and [`PACKETS`]; never stops in the middle of a head
     /// whose frames are here.
     pub(super) fn run<I: Ingress<Frame = F>>(&mut self, ingress: &mut I) {
         self.more = false;
-        let mut steps = 0u32;
+        let mut steps = 0;
+        let mut packets = 0usize;
         loop {
             if let Some(current) = &mut self.current {
                 let Some(rail) = self.rails.get_mut(current.rail.index()) else {
@@ -77,16 +81,16 @@ impl<F: Copy, Q: DerefMut<Target = [Slot<F>]>> Receiver<F, Q> {
                 }
                 ingress.release(current.frame);
                 rail.used = rail.used.saturating_sub(1);
-                let packets = u32::from(current.head.packets);
-                self.expected = current.head.start.plus(packets);
+                let delivered = current.head.packets;
+                self.expected = current.head.start.plus(u32::from(delivered));
                 self.current = None;
-                steps = steps.saturating_add(packets);
+                packets = packets.saturating_add(usize::from(delivered));
             }
-            if steps >= STEPS {
+            if steps == STEPS || packets >= PACKETS {
                 self.more = true;
                 return;
             }
-            steps = steps.saturating_add(1);
+            steps += 1;
             if self.expected.minus(self.swept.get()).get() > SWEEP {
                 self.sweep();
             }
