@@ -3,6 +3,7 @@
 # The libraries below MPI and data frameworks, as Debian ships them: UCX over RC and UD (tags, active messages, put, get,
 # atomics), and libfabric's verbs provider, which compares what arrives.
 # lab: --rails 2 --mem 768 --timeout 400
+# lab-kernels: 7.3 debug
 . /checkout/tests/lab/guest/pair.sh
 . /checkout/tests/lab/guest/across.sh
 
