@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # What `make demo` runs in both guests: two machines, two cables, and what usb4_rxe makes of them.
 . /checkout/tests/lab/guest/soak.sh
+. /checkout/tests/lab/guest/capture.sh
 
 peer=host$((3 - LAB_HOST))
 declare -A figures
@@ -89,18 +90,14 @@ pair_all_rails "$peer" 2
 
 step "The wire is RoCEv2: tcpdump, tshark, and every ICRC computed anew"
 if [ "$LAB_HOST" = 1 ]; then
-	tcpdump -i "$rdma_net" -B 16384 -s 0 -w /tmp/wire.pcap "udp port 4791" 2>/tmp/tcpdump &
-	tcpdump=$!
-	lab wait 20 grep -q listening /tmp/tcpdump || fail "tcpdump: $(</tmp/tcpdump)"
+	capture /tmp/wire.pcap -B 16384 -s 0 "udp port 4791"
 fi
 barrier capturing
 check_listens=$(listens_tcp 18600)
 across pingpong ibv_rc_pingpong -d "$rdma_dev" -g "$rdma_gid" -p 18600 -n 20 -c -s 9000 -- ibv_rc_pingpong -d "$rdma_dev" -g "$rdma_gid" -p 18600 -n 20 -c -s 9000 "$pair_ip" >/tmp/said
 [ -z "$checks_failed" ] || fail "$(</tmp/said)"
 if [ "$LAB_HOST" = 1 ]; then
-	sleep 0.5
-	kill -INT "$tcpdump"
-	wait "$tcpdump"
+	capture_end >/dev/null
 	cp /tmp/wire.pcap /lab/wire.pcap
 	tshark -r /tmp/wire.pcap --disable-protocol rpcordma -c 6 2>/dev/null
 	/checkout/out/capture/capture /tmp/wire.pcap >/tmp/capture || fail "$(</tmp/capture)"

@@ -5,6 +5,7 @@
 # lab: --rails 1 --mem 768
 # lab-long: --rails 2 --mem 768
 . /checkout/tests/lab/guest/soak.sh
+. /checkout/tests/lab/guest/capture.sh
 
 # decoded FILE: what tshark makes of the packets to RoCE's port: fails on one that is not InfiniBand to its end.
 decoded() {
@@ -23,18 +24,12 @@ pair_up
 barrier up
 pair_answers
 pair_all_rails
-tcpdump -i "$rdma_net" -B 65536 -s 0 -U -w /tmp/wire.pcap 2>/tmp/tcpdump &
-tcpdump=$!
-lab wait 20 grep -q listening /tmp/tcpdump || fail "tcpdump: $(</tmp/tcpdump)"
+capture /tmp/wire.pcap -B 65536 -s 0
 barrier capturing
 soak traffic --rc 4 --uc 2 --ud 2 --messages 250 --largest 131072
 [ "$LAB_HOST" != 1 ] || check ping ping -q -c 3 "$pair_ip"
 barrier sent
-sleep 1
-kill -INT "$tcpdump"
-wait "$tcpdump"
-cat /tmp/tcpdump
-grep -q "^0 packets dropped by kernel" /tmp/tcpdump || fail "not everything was captured"
+capture_end
 cp /tmp/wire.pcap "/lab/wire-host$LAB_HOST.pcap"
 check "tshark-host$LAB_HOST" bash -c "decoded /tmp/wire.pcap"
 check "icrc-host$LAB_HOST" /checkout/out/capture/capture /tmp/wire.pcap
@@ -53,15 +48,12 @@ done
 refusals() { nstat -asz IcmpOutDestUnreachs Icmp6OutDestUnreachs | awk 'NR > 1 { sum += $2 } END { print sum }'; }
 if [ "$LAB_PATIENCE" = 1 ]; then
 	ip link add br0 type bridge && ip link set br0 up && ip link set "$rdma_net" master br0 || fail "no bridge"
-	tcpdump -i "$rdma_net" -s 128 -w /tmp/bridged.pcap "udp port 4791" 2>/tmp/tcpdump &
-	tcpdump=$!
-	lab wait 20 grep -q listening /tmp/tcpdump || fail "tcpdump: $(</tmp/tcpdump)"
+	capture /tmp/bridged.pcap -s 128 "udp port 4791"
 	before=$(refusals)
 	barrier bridged
 	soak bridged --rc 2 --messages 20 --largest 4096
 	barrier "sent by bridged"
-	kill -INT "$tcpdump"
-	wait "$tcpdump"
+	capture_end
 	[ "$(refusals)" = "$before" ] || fail "IP on the bridge refused $(($(refusals) - before)) packets"
 	tcpdump -nr /tmp/bridged.pcap 2>/dev/null | awk -v sender="$rdma_ip" '$3 ~ "^" sender "[.]" { sent++ } END { exit sent == 0 }' || fail "nothing that was sent was captured"
 	ip link delete br0
@@ -76,9 +68,7 @@ case $LAB_HOST in
 	trace=/sys/kernel/tracing
 	[ -e $trace/trace ] || mount -t tracefs tracefs $trace || fail "no tracefs"
 	echo "name == \"$rdma_net\" && rc != 0" >$trace/events/net/net_dev_xmit/filter && echo 1 >$trace/events/net/net_dev_xmit/enable || fail "no event"
-	tcpdump -i "$rdma_net" -Q out -B 32768 -s 96 -w /tmp/segments.pcap "tcp dst port 5201" 2>/tmp/tcpdump &
-	tcpdump=$!
-	lab wait 20 grep -q listening /tmp/tcpdump || fail "tcpdump: $(</tmp/tcpdump)"
+	capture /tmp/segments.pcap -Q out -B 32768 -s 96 "tcp dst port 5201"
 	barrier "load listens"
 	"${load[@]}" "$pair_ip" >/tmp/load 2>&1 &
 	load_pid=$!
@@ -94,10 +84,7 @@ check_listens=$(listens_tcp 5201)
 across tcp-beside-rdma iperf3 -s -1 -- iperf3 -c "$pair_ip" -t 2
 wait "$load_pid" || fail "RDMA beside TCP: $(</tmp/load)"
 if [ "$LAB_HOST" = 1 ]; then
-	kill -INT "$tcpdump"
-	wait "$tcpdump"
-	cat /tmp/tcpdump
-	grep -q "^0 packets dropped by kernel" /tmp/tcpdump || fail "not everything was captured"
+	capture_end
 	tshark -r /tmp/segments.pcap -T fields -e ip.id -e tcp.seq_raw -e tcp.len | sort >/tmp/segments
 	lab result tcp_segments "$(wc -l </tmp/segments)"
 	lab result tcp_segments_shown_again "$(uniq -d /tmp/segments | wc -l)"
