@@ -27,7 +27,7 @@ compare: lab module ## Figures beside upstream rxe, TCP and USB4STREAM over the 
 	@perftest-scripts/compare
 
 .PHONY: test
-test: test-host test-lab ## Everything: host tests first, then the scenarios in guests, on every supported kernel
+test: test-host test-lab ## Everything: host tests first, then the scenarios in guests (some on one kernel only; all on 7.2: tests/lab/test --kernel 7.2)
 
 .PHONY: test-host
 test-host: lint ## Tests that need no guest

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 # Three hosts in a chain; the one in the middle forwards.
-# lab: --no-module --topology tests/lab/topologies/chain3.toml --mem 384
+# lab@7.3: --no-module --topology tests/lab/topologies/chain3.toml --mem 384
 . /checkout/tests/lab/guest/lib.sh
 
 case $LAB_HOST in

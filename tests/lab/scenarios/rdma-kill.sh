@@ -3,7 +3,7 @@
 # 200 times on each stock kernel kill -9 of users at work, at random moments and from either side: everything they held
 # goes away, and others work on.
 # Arguments: KILLS SEED.
-# lab: --hosts 1 --rails 0 --smp 2 --timeout 500
+# lab@7.3: --hosts 1 --rails 0 --smp 2 --timeout 500
 . /checkout/tests/lab/guest/rdma.sh
 . /checkout/tests/lab/guest/users.sh
 

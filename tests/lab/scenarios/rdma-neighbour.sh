@@ -3,7 +3,7 @@
 # rdma_rxe and usb4_rxe on one host, loaded in either order, each with a link and users who check every byte: MTU changes, links that
 # go down, netdevs that vanish, rmmod of either, rmmod of both at once. Whatever happens to one, the other's users go on. (They share a
 # driver id, by which rdma_rxe finds, and unregisters, devices: a device of ours that goes with rdma_rxe comes back.)
-# lab: --hosts 1 --rails 0 --smp 2 --timeout 400
+# lab@7.2: --hosts 1 --rails 0 --smp 2 --timeout 400
 . /checkout/tests/lab/guest/rdma.sh
 . /checkout/tests/lab/guest/users.sh
 

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # Kernel users: an NVMe target and a host on the same device. What is written comes back, also over new connections, and both let go
 # of a device that goes away under them.
-# lab: --hosts 1 --rails 0 --smp 2 --timeout 300 --mem 768
+# lab@7.3: --hosts 1 --rails 0 --smp 2 --timeout 300 --mem 768
 . /checkout/tests/lab/guest/rdma.sh
 . /checkout/tests/lab/guest/check.sh
 . /checkout/tests/lab/guest/nvme.sh

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 # perftest on a loop-back: every operation on every type of QP, bandwidth and latency, with its ways to post and to connect.
-# lab: --hosts 1 --rails 0 --smp 2 --timeout 600
+# lab@7.3: --hosts 1 --rails 0 --smp 2 --timeout 600
 . /checkout/tests/lab/guest/rdma.sh
 . /checkout/tests/lab/guest/check.sh
 . /checkout/tests/lab/guest/perftest.sh

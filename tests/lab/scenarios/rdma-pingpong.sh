@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 # The ping-pong examples of libibverbs on every type of QP, polled and by events, with the data checked.
-# lab: --hosts 1 --rails 0 --smp 2 --timeout 300
+# lab@7.3: --hosts 1 --rails 0 --smp 2 --timeout 300
 . /checkout/tests/lab/guest/rdma.sh
 . /checkout/tests/lab/guest/check.sh
 

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 # qperf's verbs tests with connections made by RDMA-CM, its verification of atomics included.
-# lab: --hosts 1 --rails 0 --smp 2 --timeout 300
+# lab@7.2: --hosts 1 --rails 0 --smp 2 --timeout 300
 . /checkout/tests/lab/guest/rdma.sh
 . /checkout/tests/lab/guest/check.sh
 . /checkout/tests/lab/guest/qperf.sh

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 # The module loads and unloads 20 times, with users coming and going, by every way out: users, link, network device or module first.
-# lab: --hosts 1 --rails 0 --smp 2 --timeout 500
+# lab@7.2: --hosts 1 --rails 0 --smp 2 --timeout 500
 . /checkout/tests/lab/guest/rdma.sh
 . /checkout/tests/lab/guest/users.sh
 

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 # The cable is pulled and plugged in again, twice, with a ping running.
-# lab: --no-module
+# lab@7.2: --no-module
 . /checkout/tests/lab/guest/lib.sh
 
 peer=host$((3 - LAB_HOST))

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 # Stock thunderbolt_net over one cable: ping and TCP.
-# lab: --no-module
+# lab@7.2: --no-module
 . /checkout/tests/lab/guest/lib.sh
 
 tbnet_up

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 # Three hosts in a chain: the one in the middle has a device for each neighbour, uses both at once, and forwards between the ends.
-# lab: --topology tests/lab/topologies/chain3.toml --mem 640 --timeout 300
+# lab@7.3: --topology tests/lab/topologies/chain3.toml --mem 640 --timeout 300
 . /checkout/tests/lab/guest/soak.sh
 
 [ "$LAB_RDMA" = usb4_rxe ] || soak_terms=(--timeout 19)

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 # Connections by RDMA-CM between two hosts: its own tools, rsockets, qperf.
-# lab: --rails 1 --timeout 300
+# lab@7.3: --rails 1 --timeout 300
 # lab-long: --rails 2 --timeout 300
 . /checkout/tests/lab/guest/pair.sh
 . /checkout/tests/lab/guest/across.sh

@@ -2,8 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # The libraries below MPI and data frameworks, as Debian ships them: UCX over RC and UD (tags, active messages, put, get,
 # atomics), and libfabric's verbs provider, which compares what arrives.
-# lab: --rails 2 --mem 768 --timeout 400
-# lab-kernels: 7.3 debug
+# lab@7.3: --rails 2 --mem 768 --timeout 400
 . /checkout/tests/lab/guest/pair.sh
 . /checkout/tests/lab/guest/across.sh
 
@@ -19,7 +18,7 @@ export UCX_TLS
 export OMPI_MCA_pml=ob1 OMPI_MCA_btl=self OMPI_MCA_mtl=^ofi
 check_listens=$(listens_tcp 13337)
 
-perftest=(ucx_perftest -P 0 -n 1000 -w 10)
+perftest=(ucx_perftest -P 0 -n 300 -w 10)
 # ucx NAME TEST OPTIONS...: over the transports of UCX_TLS.
 ucx() {
 	local name=$1

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # Upstream rxe on the other side: on the peer's usb4eth0, and on a network card behind the peer, which forwards. Each end is server and client.
 # lab-rdma: usb4_rxe
-# lab: --topology tests/lab/topologies/gateway.toml --lan 2-3 --mem 512 --timeout 600
+# lab@7.3: --topology tests/lab/topologies/gateway.toml --lan 2-3 --mem 512 --timeout 600
 . /checkout/tests/lab/guest/soak.sh
 . /checkout/tests/lab/guest/perftest.sh
 

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # IP over the rails: ping, TCP both ways and UDP, at Ethernet's MTU and at the largest one, with a file that comes whole, also by ssh.
 # lab-long: --rails 1
-# lab: --rails 2
+# lab@7.3: --rails 2
 # lab-long: --rails 4 --mem 384
 . /checkout/tests/lab/guest/pair.sh
 . /checkout/tests/lab/guest/across.sh

@@ -3,9 +3,9 @@
 # Two hosts speak as NCCL and RCCL do (tests/nccl): what they find of the device, their queue pairs, their fifo in plain memory, both ways at
 # once; in several of their settings; while one of two cables is pulled; and, on one cable, with frames that are lost and a cable that is
 # gone for a moment, where nothing may fail in the 4.3 s that NCCL's queue pairs wait, eight times over.
-# lab: --rails 2 --mem 768 --timeout 400 -- plain 3
+# lab@7.2: --rails 2 --mem 768 --timeout 400 -- plain 3
 # lab-long: --rails 2 --mem 768 --timeout 400 -- pull 30
-# lab: --rails 1 --mem 768 --timeout 400 -- loss 5
+# lab@7.3: --rails 1 --mem 768 --timeout 400 -- loss 5
 . /checkout/tests/lab/guest/pair.sh
 . /checkout/tests/lab/guest/across.sh
 

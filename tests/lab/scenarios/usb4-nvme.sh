@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # Kernel users between two hosts: an NVMe target on host 2, used by host 1. What is written comes back, also when one of two cables is
 # pulled meanwhile, and after the connection was made anew.
-# lab: --rails 1 --mem 768 --timeout 300
+# lab@7.2: --rails 1 --mem 768 --timeout 300
 # lab-long: --rails 2 --mem 768 --timeout 300
 . /checkout/tests/lab/guest/pair.sh
 . /checkout/tests/lab/guest/check.sh

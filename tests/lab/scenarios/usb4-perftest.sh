@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 # perftest between two hosts: every operation on every type of QP, bandwidth at all message sizes and latency (at all sizes with --long).
-# lab: --rails 1 --timeout 400
+# lab@7.2: --rails 1 --timeout 400
 # lab-long: --rails 2 --timeout 400
 # lab-long: --rails 4 --timeout 400 --mem 384
 . /checkout/tests/lab/guest/pair.sh
@@ -18,7 +18,7 @@ pair_all_rails
 
 # Latencies of 8 MiB take their time.
 check_time=$((2 * check_time))
-all="-a -n 10"
+all="-a -n 5"
 some="-n 200"
 # All sizes where there is time.
 sizes="-s 4096 -n 50"

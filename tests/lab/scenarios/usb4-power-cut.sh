@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 # Host 2 loses its power under traffic: host 1 keeps its devices, without carrier. Host 2 boots again: the same interface, with a carrier.
-# lab: --timeout 200
+# lab@7.3: --timeout 200
 . /checkout/tests/lab/guest/usb4.sh
 
 usb4_up

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # A host with two routers that was known by one of them boots again and comes first by the other one, then by both: it is one peer, with
 # the device it had.
-# lab: --topology tests/lab/topologies/strix-halo.toml --mem 384 --timeout 240
+# lab@7.2: --topology tests/lab/topologies/strix-halo.toml --mem 384 --timeout 240
 . /checkout/tests/lab/guest/usb4.sh
 
 one_cable() { [ "$(tb_peers | wc -l)" = 1 ]; }

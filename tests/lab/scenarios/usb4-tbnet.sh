@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 # thunderbolt_net on the same cable: loaded after this module, there before it, and unloaded. Both carry IP meanwhile.
+# lab@7.3:
 . /checkout/tests/lab/guest/usb4.sh
 
 peer=host$((3 - LAB_HOST))

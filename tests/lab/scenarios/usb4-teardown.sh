@@ -2,11 +2,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # Everything that can go away under load goes away, and comes back: the cable again and again, the module on either host, the peer's power,
 # the driver of the host router, the host router itself. Users end with errors and in time; afterwards all works as before.
-# lab: --mem 640 --timeout 300 -- unplug
-# lab: --mem 640 --timeout 300 -- rmmod
-# lab: --mem 640 --timeout 300 -- kill
-# lab: --mem 640 --timeout 300 -- rebind
-# lab: --mem 640 --timeout 300 -- reset
+# lab@7.3: --mem 640 --timeout 300 -- unplug
+# lab@7.2: --mem 640 --timeout 300 -- rmmod
+# lab@7.3: --mem 640 --timeout 300 -- kill
+# lab@7.2: --mem 640 --timeout 300 -- rebind
+# lab@7.3: --mem 640 --timeout 300 -- reset
 # lab-long: --mem 640 --timeout 300 --rails 2 -- rmmod
 # lab-long: --mem 640 --timeout 300 --rails 2 -- kill
 . /checkout/tests/lab/guest/soak.sh

@@ -5,6 +5,7 @@
 //! ```text
 //! # lab: --hosts 3 --rails 1 --timeout 120        options of tests/lab/run; several such lines: it runs once for each
 //! # lab: --rails 4 -- quick                       behind -- are the script's arguments
+//! # lab@7.3: --rails 2                             the same, but on this kernel only when all are run, to save time
 //! # lab-long: --rails 4 -- thorough               the same, but only with --long, or by the scenario's whole name
 //! # lab-kernels: 7.3                              only on these; all kernels without the line
 //! # lab-rdma: usb4_rxe                             only with these RDMA drivers (--rdma)
@@ -38,30 +39,48 @@ struct Scenario {
     args: Vec<String>,
     kernels: Option<Vec<String>>,
     drivers: Option<Vec<String>>,
-    /// It runs by its whole name, or with `--long`.
-    long: bool,
+    when: When,
     expects: Option<String>,
+}
+
+/// When a line of a header counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum When {
+    Always,
+    /// When everything is run on all kernels, on this one only.
+    On(String),
+    /// With `--long`, or when its whole name is given.
+    Long,
+}
+
+impl When {
+    /// Of a header's line, with its words; `None` for lines of other kinds.
+    fn parse(line: &str) -> Option<(Self, Vec<String>)> {
+        let (tag, words) = line.strip_prefix("# lab")?.split_once(':')?;
+        let when = match tag {
+            "" => Self::Always,
+            "-long" => Self::Long,
+            _ => Self::On(tag.strip_prefix('@')?.to_owned()),
+        };
+        Some((when, split(words)))
+    }
 }
 
 impl Scenario {
     /// One for each `# lab:` line of the script.
     fn parse(path: &Path, text: &str) -> Vec<Self> {
-        let mut lines: Vec<(bool, Vec<String>)> = text
+        let mut lines: Vec<(When, Vec<String>)> = text
             .lines()
             .take_while(|line| line.starts_with('#'))
-            .filter_map(|line| {
-                let always = line.strip_prefix("# lab:").map(|words| (false, words));
-                always.or_else(|| line.strip_prefix("# lab-long:").map(|words| (true, words)))
-            })
-            .map(|(long, words)| (long, split(words)))
+            .filter_map(When::parse)
             .collect();
         if lines.is_empty() {
-            lines.push((false, Vec::new()));
+            lines.push((When::Always, Vec::new()));
         }
         (1..)
             .zip(lines)
-            .map(|(variant, (long, words))| Self {
-                long,
+            .map(|(variant, (when, words))| Self {
+                when,
                 ..Self::parse_variant(path, text, variant, words)
             })
             .collect()
@@ -91,7 +110,7 @@ impl Scenario {
             args,
             kernels: words("# lab-kernels:"),
             drivers: words("# lab-rdma:"),
-            long: false,
+            when: When::Always,
             expects: header("# lab-expects:").map(|text| text.trim().to_owned()),
         }
     }
@@ -112,13 +131,22 @@ impl Scenario {
 
     /// True when somebody who says this on the command line asks for it.
     fn is_asked_for(&self, options: &Test) -> bool {
-        let in_turn = options.long || !self.long;
+        let in_turn = options.long || self.when != When::Long;
         options.names.is_empty() && in_turn
             || options.names.iter().any(|name| {
                 *name == self.name
                     || *name == self.numbered()
                     || in_turn && self.name.contains(name.as_str())
             })
+    }
+
+    /// True when it is this kernel's turn, if nobody asks for more.
+    fn is_in_turn(&self, kernel: &str, options: &Test) -> bool {
+        let everything = options.names.is_empty() && options.kernel.is_empty() && !options.long;
+        match &self.when {
+            When::On(turn) => turn == kernel || !everything,
+            When::Always | When::Long => true,
+        }
     }
 
     /// True when it is meant for this kernel and RDMA driver.
@@ -227,7 +255,7 @@ pub fn test(cache: &Cache, options: &Test) -> Result<ExitCode> {
             continue;
         }
         for scenario in &chosen {
-            if scenario.is_for(&kernel, rdma) {
+            if scenario.is_for(&kernel, rdma) && scenario.is_in_turn(&kernel, options) {
                 jobs.push((scenario, kernel.clone()));
             }
         }
@@ -304,7 +332,7 @@ pub fn test(cache: &Cache, options: &Test) -> Result<ExitCode> {
 
 #[cfg(test)]
 mod tests {
-    use super::{all_scenarios, Scenario};
+    use super::{all_scenarios, Scenario, When};
     use crate::cli::Test;
     use crate::session::Verdict;
     use std::path::Path;
@@ -340,8 +368,8 @@ mod tests {
     fn some_runs_are_for_those_who_have_the_time() {
         let text = "# lab: --rails 1\n# lab-long: --rails 2 -- thorough\n";
         let scenarios = Scenario::parse(Path::new("/x/soak.sh"), text);
-        let long: Vec<bool> = scenarios.iter().map(|scenario| scenario.long).collect();
-        assert_eq!(long, [false, true]);
+        let when: Vec<&When> = scenarios.iter().map(|scenario| &scenario.when).collect();
+        assert_eq!(when, [&When::Always, &When::Long]);
         assert_eq!(scenarios[1].label(), "soak.2 thorough");
         assert_eq!(scenarios[1].options, ["--rails", "2"]);
     }
@@ -391,6 +419,30 @@ mod tests {
         assert!(ours.is_for("7.3", None));
         assert!(!ours.is_for("7.2", None));
         assert!(!ours.is_for("7.3", Some("rxe")));
+    }
+
+    #[test]
+    fn one_kernel_is_enough_when_everything_is_run() {
+        let once = first(Path::new("/x/a.sh"), "# lab@7.3: --rails 2\n");
+        assert_eq!(once.options, ["--rails", "2"]);
+        let everything = Test::default();
+        assert!(once.is_in_turn("7.3", &everything));
+        assert!(!once.is_in_turn("7.2", &everything));
+        let long = Test {
+            long: true,
+            ..Test::default()
+        };
+        let named = Test {
+            names: vec!["a".to_owned()],
+            ..Test::default()
+        };
+        let one_kernel = Test {
+            kernel: vec!["7.2".to_owned()],
+            ..Test::default()
+        };
+        for options in [long, named, one_kernel] {
+            assert!(once.is_in_turn("7.2", &options));
+        }
     }
 
     #[test]
