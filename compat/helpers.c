@@ -20,6 +20,7 @@
 #include <linux/rcupdate.h>
 #include <linux/rtnetlink.h>
 #include <linux/scatterlist.h>
+#include <linux/sched/signal.h>
 #include <linux/skbuff.h>
 #include <linux/smp.h>
 #include <linux/spinlock.h>
@@ -576,6 +577,12 @@ enum ib_port_state rust_helper_ib_get_curr_port_state(struct net_device *dev)
 unsigned long usb4_rxe_ram_pages(void)
 {
 	return totalram_pages();
+}
+
+/* Whether this process is to die as soon as it lets go. */
+bool usb4_rxe_is_killed(void)
+{
+	return fatal_signal_pending(current);
 }
 
 /* Memory that is not pinned: its pages are known under the umem's mutex. */

@@ -217,10 +217,15 @@ bool usb4_rxe_xdomain_is_below(const struct tb_xdomain *xdomain, struct device *
 /* Whether it is a host router, and so may have devices of ours below it. Other devices may lose their driver with RTNL held. */
 bool usb4_rxe_is_host_router(const struct device *dev)
 {
-	/* Whoever looks for host routers does not hold the device's lock: looked at once. */
-	const struct device_driver *driver = READ_ONCE(dev->driver);
+	const struct device_driver *driver;
+	bool is;
 
-	return driver && !strcmp(driver->name, "thunderbolt");
+	/* Whoever looks for host routers does not hold the device's lock. A driver's module does not go before a grace period has. */
+	rcu_read_lock();
+	driver = READ_ONCE(dev->driver);
+	is = driver && !strcmp(driver->name, "thunderbolt");
+	rcu_read_unlock();
+	return is;
 }
 
 /*

@@ -237,9 +237,12 @@ impl Cable {
         envelope.from == end.remote() && envelope.to == end.local() && envelope.route == end.route()
     }
 
-    /// Takes a message of the peer's. Called by the protocol handler: does not wait for anything
-    /// that control messages are needed for.
-    pub fn hear(self: &Arc<Self>, envelope: &Envelope) {
+    /// Takes a message of the peer's. Does not wait for anything that control messages are needed for.
+    ///
+    /// # Safety
+    ///
+    /// Called by the protocol handler.
+    pub unsafe fn hear(self: &Arc<Self>, envelope: &Envelope) {
         let Some(_call) = self.calls.enter() else {
             return;
         };
@@ -250,7 +253,8 @@ impl Cable {
         };
         if let Some(answer) = answer {
             // If it is lost the peer asks again.
-            let _ = self.xdomain.answer(envelope.number, &answer);
+            // SAFETY: As our caller promises.
+            let _ = unsafe { self.xdomain.answer(envelope.number, &answer) };
         }
         self.kick();
     }

@@ -200,7 +200,11 @@ impl Service {
     }
 
     /// Takes a message. True: it is ours.
-    fn handle(&self, bytes: &[u8]) -> bool {
+    ///
+    /// # Safety
+    ///
+    /// Called by the protocol handler.
+    unsafe fn handle(&self, bytes: &[u8]) -> bool {
         let Some(_call) = self.calls.enter() else {
             return false;
         };
@@ -213,7 +217,8 @@ impl Service {
         }
         match self.find(|cable| cable.is_for_us(&envelope)) {
             Some(cable) => {
-                cable.hear(&envelope);
+                // SAFETY: As our caller promises.
+                unsafe { cable.hear(&envelope) };
                 true
             }
             None => false,
@@ -305,7 +310,8 @@ unsafe extern "C" fn handle(bytes: *const c_void, size: usize, data: *mut c_void
     let service = unsafe { &*data.cast_const().cast::<Service>() };
     // SAFETY: The core hands in so many bytes, which nobody changes during the call.
     let bytes = unsafe { core::slice::from_raw_parts(bytes.cast::<u8>(), size) };
-    service.handle(bytes).into()
+    // SAFETY: This is the protocol handler.
+    unsafe { service.handle(bytes) }.into()
 }
 
 /// `notifier_block.notifier_call`: events of PCI devices and their drivers.

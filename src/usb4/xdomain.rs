@@ -4,6 +4,7 @@
 //!
 //! Wraps what the core offers for it: control messages, HopIDs, paths.
 
+use core::cell::UnsafeCell;
 use core::ffi::c_void;
 
 use kernel::error::to_result;
@@ -44,11 +45,14 @@ pub struct XDomain {
     raw: *mut compat::tb_xdomain,
     /// The last pair of HopIDs for which old paths were taken down.
     swept: Atomic<u32>,
+    /// The last answer. The core sends a copy, but keeps the pointer until a work item of its own has
+    /// run, and meanwhile compares the addresses in it with those of answers that arrive.
+    answer: UnsafeCell<[u8; envelope::LEN]>,
 }
 
 // SAFETY: References belong to no thread, and the core locks.
 unsafe impl Send for XDomain {}
-// SAFETY: As above.
+// SAFETY: As above. Who may touch the answer says `answer`.
 unsafe impl Sync for XDomain {}
 
 /// Which HopIDs and rings a pair of paths joins.
@@ -80,6 +84,7 @@ impl XDomain {
         Ok(Self {
             raw,
             swept: Atomic::new(0),
+            answer: UnsafeCell::new([0; envelope::LEN]),
         })
     }
 
@@ -192,18 +197,24 @@ impl XDomain {
 
     /// Answers a message. Does not wait. For a cable that is listed and not shut.
     ///
+    /// # Safety
+    ///
+    /// Called by the protocol handler.
+    ///
     /// # Errors
     ///
     /// What the core says.
-    pub fn answer(&self, number: u32, message: &Message) -> Result {
-        let response = self.envelope(number, true, message).emit();
-        // SAFETY: By the type's invariants; the domain is there, as the type says; the core copies the
-        // message before it returns.
+    pub unsafe fn answer(&self, number: u32, message: &Message) -> Result {
+        // SAFETY: The domain is there, as the type says. The core sends a copy before it returns; that
+        // is its contract, thunderbolt_net answers from its stack. What it does with the pointer after
+        // that, see `answer`, it does in the control worker of our domain, which is where we are: so
+        // nobody else reads or writes the answer now.
         to_result(unsafe {
+            *self.answer.get() = self.envelope(number, true, message).emit();
             compat::tb_xdomain_response(
                 self.raw,
-                response.as_ptr().cast::<c_void>(),
-                response.len(),
+                self.answer.get().cast::<c_void>(),
+                envelope::LEN,
                 compat::tb_cfg_pkg_type_TB_CFG_PKG_XDOMAIN_RESP,
             )
         })

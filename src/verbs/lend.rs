@@ -23,7 +23,7 @@ use kernel::time::{delay::fsleep, Delta};
 use super::lock::Rundown;
 use super::pages::Span;
 use crate::rxe::psn::Psn;
-use crate::rxe::wire::{Body, PacketRepr, Rc, ReadResponse};
+use crate::rxe::wire::{Body, PacketRepr, Rc};
 use crate::usb4::wire::Wire;
 
 /// What a host router's descriptors are known to take: whole cache lines.
@@ -35,14 +35,9 @@ const LOOK_MS: i64 = 1;
 const LOOKS_UNTIL_DROP: u32 = 50;
 const LOOKS_UNTIL_DOWN: u32 = 3_000;
 
-/// How far a queue pair has sent packets, for [`may_lend`](Self::may_lend).
+/// Behind the newest request that a queue pair has sent, for [`may_lend`](Self::may_lend).
 #[derive(Default)]
-pub struct Sent {
-    /// Behind the newest request.
-    request: Option<Psn>,
-    /// Behind the newest answer.
-    answer: Option<Psn>,
-}
+pub struct Sent(Option<Psn>);
 
 impl Sent {
     /// Whether the payload of a packet may be read later than its ICRC is computed; call it once for
@@ -52,31 +47,26 @@ impl Sent {
     /// |---|---|
     /// | of SEND, WRITE on a reliable connection | it must not change before the completion, which comes after the ACK |
     /// | of SEND, WRITE on others | copied: it may change when the packet is on its way, and nobody sends it again |
-    /// | of a READ, up to the last packet | it may change, and the next packet tells the loss |
-    /// | the last packet of a READ | copied: the loss would be found by the answer timeout |
+    /// | of the answer to a READ | copied: it may change, and the reader's retries are not ours to use up |
     /// | of what is sent again | copied: it may change all the time |
     #[inline]
     pub fn may_lend(&mut self, packet: &PacketRepr) -> bool {
-        let Body::Rc(rc) = &packet.body else {
-            return false;
-        };
-        let (place, is_safe) = match rc {
-            Rc::Send(_) | Rc::Write(_) => (&mut self.request, true),
-            Rc::ReadRequest(_)
-            | Rc::CompareSwap(_)
-            | Rc::FetchAdd(_)
-            | Rc::Flush(..)
-            | Rc::AtomicWrite(..) => (&mut self.request, false),
-            Rc::ReadResponse(ReadResponse::First(_) | ReadResponse::Middle) => {
-                (&mut self.answer, true)
-            }
-            Rc::ReadResponse(_) | Rc::Ack(_) | Rc::AtomicAck(..) => (&mut self.answer, false),
+        let is_safe = match &packet.body {
+            Body::Rc(Rc::Send(_) | Rc::Write(_)) => true,
+            Body::Rc(
+                Rc::ReadRequest(_)
+                | Rc::CompareSwap(_)
+                | Rc::FetchAdd(_)
+                | Rc::Flush(..)
+                | Rc::AtomicWrite(..),
+            ) => false,
+            _ => return false,
         };
         let psn = packet.bth.psn;
-        if place.is_some_and(|next| psn.is_before(next)) {
+        if self.0.is_some_and(|next| psn.is_before(next)) {
             return false;
         }
-        *place = Some(psn.next());
+        self.0 = Some(psn.next());
         is_safe
     }
 }

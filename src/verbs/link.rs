@@ -39,6 +39,7 @@ use kernel::workqueue::{impl_has_delayed_work, impl_has_work, new_delayed_work, 
 use kernel::workqueue::{DelayedWork, Queue, Work, WorkItem};
 
 use super::device::Device;
+use super::lock::Rtnl;
 use super::object::Object;
 use super::ops::OPS;
 use super::{errno, odp, work, zeroed};
@@ -221,6 +222,9 @@ impl Links {
     /// Makes and registers a device. Takes RTNL.
     fn register(&self, name: &Name, netdev: &Netdev) -> Result {
         let device = Device::new(netdev)?;
+        // Until it is in the books nobody would tell it that its network device has moved on to another
+        // namespace.
+        let rtnl = Rtnl::lock();
         let ib = allocate(&device, netdev)?;
         // SAFETY: New, and held by us until it is deallocated below or by the core.
         let core = unsafe { CoreDevice::hold(ib) };
@@ -230,7 +234,9 @@ impl Links {
             stage: Stage::Up,
             is_due: false,
         };
-        if let Err(error) = self.enter(link, netdev) {
+        let entered = self.enter(link, netdev);
+        drop(rtnl);
+        if let Err(error) = entered {
             // SAFETY: Not registered; nobody else knows it.
             unsafe { compat::ib_dealloc_device(ib) };
             return Err(error);
@@ -574,40 +580,45 @@ unsafe extern "C" fn netdev_event(
 
 fn pass_on(links: &Arc<Links>, netdev: &Netdev, event: ffi::c_ulong) {
     let mut list = links.list.lock();
-    let mut links_over_it = list
-        .iter_mut()
-        .filter(|link| link.device.is_over(netdev.raw()));
-    let Some(link) = links_over_it.next() else {
-        return;
-    };
-    // Events are small numbers.
-    let event = event as compat::netdev_cmd;
-    match event {
-        compat::netdev_cmd_NETDEV_UNREGISTER => {
-            // Whoever asks from now on is told that there is none.
-            link.device.forget_netdev();
-            link.stage = match link.stage {
-                Stage::Up | Stage::Ending => Stage::Ending,
-                Stage::Ended | Stage::Lost => Stage::Ended,
-            };
-            link.is_due = link.stage == Stage::Ending;
-            links.start_cleaning();
+    // One that is about to go may be there beside a new one.
+    for link in list.iter_mut() {
+        if link.device.is_over(netdev.raw()) {
+            link.hear(links, netdev, event);
         }
-        compat::netdev_cmd_NETDEV_UP
-        | compat::netdev_cmd_NETDEV_CHANGE
-        | compat::netdev_cmd_NETDEV_DOWN
-            if link.stage == Stage::Up =>
-        {
-            link.device.note_state(netdev);
-            link.ib.pass_state(netdev);
-            if let (compat::netdev_cmd_NETDEV_UP, Some(wire)) = (event, link.device.wire()) {
-                wire.reconnected();
+    }
+}
+
+impl Link {
+    /// Something happened to its network device.
+    fn hear(&mut self, links: &Arc<Links>, netdev: &Netdev, event: ffi::c_ulong) {
+        // Events are small numbers.
+        match event as compat::netdev_cmd {
+            compat::netdev_cmd_NETDEV_UNREGISTER => {
+                // Whoever asks from now on is told that there is none.
+                self.device.forget_netdev();
+                self.stage = match self.stage {
+                    Stage::Up | Stage::Ending => Stage::Ending,
+                    Stage::Ended | Stage::Lost => Stage::Ended,
+                };
+                self.is_due = self.stage == Stage::Ending;
+                links.start_cleaning();
             }
+            event @ (compat::netdev_cmd_NETDEV_UP
+            | compat::netdev_cmd_NETDEV_CHANGE
+            | compat::netdev_cmd_NETDEV_DOWN)
+                if self.stage == Stage::Up =>
+            {
+                self.device.note_state(netdev);
+                self.ib.pass_state(netdev);
+                if let (compat::netdev_cmd_NETDEV_UP, Some(wire)) = (event, self.device.wire()) {
+                    wire.reconnected();
+                }
+            }
+            compat::netdev_cmd_NETDEV_CHANGEMTU | compat::netdev_cmd_NETDEV_CHANGEADDR => {
+                self.device.look(netdev);
+            }
+            _ => {}
         }
-        compat::netdev_cmd_NETDEV_CHANGEMTU | compat::netdev_cmd_NETDEV_CHANGEADDR => {
-            link.device.look(netdev);
-        }
-        _ => {}
     }
 }
 
@@ -615,7 +626,8 @@ fn pass_on(links: &Arc<Links>, netdev: &Netdev, event: ffi::c_ulong) {
 pub fn device_over(netdev: *mut compat::net_device) -> Option<Arc<Device>> {
     let links = links().ok()?;
     let list = links.list.lock();
-    let link = list.iter().find(|link| link.device.is_over(netdev))?;
+    let mut all = list.iter();
+    let link = all.find(|link| link.stage != Stage::Ended && link.device.is_over(netdev))?;
     Some(link.device.clone())
 }
 

@@ -47,6 +47,25 @@ impl Drop for Bh {
     }
 }
 
+/// The networking core's big lock, until this is dropped. Sleeps.
+pub struct Rtnl(PhantomData<*mut ()>);
+
+impl Rtnl {
+    /// Takes it. For whoever does not have it.
+    pub fn lock() -> Self {
+        // SAFETY: Has no requirements outside of atomic context; paired with `drop`.
+        unsafe { compat::rtnl_lock() };
+        Self(PhantomData)
+    }
+}
+
+impl Drop for Rtnl {
+    fn drop(&mut self) {
+        // SAFETY: Pairs with `lock`, in the same task: `Rtnl` is not `Send`.
+        unsafe { compat::rtnl_unlock() };
+    }
+}
+
 /// A spin lock taken with softirqs off.
 #[pin_data]
 pub struct BhLock<T> {

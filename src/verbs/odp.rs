@@ -362,12 +362,16 @@ impl Shared {
         }
     }
 
-    /// Fetches pages. Sleeps. Stops where one cannot be fetched.
+    /// Fetches pages. Sleeps. Stops where one cannot be fetched, and when the process is killed.
     fn fetch(&self, first: usize, count: usize, write: bool, fault: bool) -> Result {
         let end = first.saturating_add(count);
         let mut first = first;
         while first < end {
             let count = FETCH_AT_ONCE.min(end.saturating_sub(first));
+            // SAFETY: Looks at the task that runs.
+            if unsafe { compat::usb4_rxe_is_killed() } {
+                return Err(EINTR);
+            }
             self.fetch_some(first, count, write, fault)?;
             first = first.saturating_add(count);
         }

@@ -758,6 +758,6 @@ int main(int argc, char **argv)
 	       counts[1], counts[2], counts[3]);
 	printf("%lu templates from %lu completions of honest work, %lu acts, %lu scribbles\n", total->templates, total->completions,
 	       total->acts, total->scribbles);
-	/* One that cannot even begin proves nothing; a few may lack memory when many run. */
-	return counts[3] || counts[2] > started / 4;
+	/* One that cannot even begin proves nothing; a few may lack memory when many run. Nor do those that get no further than that. */
+	return counts[3] || counts[2] > started / 4 || total->completions < started || total->acts < started || total->scribbles < started;
 }

@@ -22,7 +22,7 @@ static const char usage[] =
 	"soak -d DEVICE -g GID-INDEX [OPTION...] [PEER]     without PEER: waits for one, and does what it says\n"
 	"\n"
 	"  -q, --rc N            reliable QPs (16)\n"
-	"      --uc N, --ud N    unreliable ones, which may lose messages (0)\n"
+	"      --uc N, --ud N    unreliable ones (0)\n"
 	"  -t, --seconds N       how long (10)\n"
 	"  -n, --messages N      or when each end has sent so many\n"
 	"  -s, --largest BYTES   largest message, up to 8 MiB; every fourth QP takes it, the others an eighth (4194304)\n"
@@ -33,16 +33,17 @@ static const char usage[] =
 	"\n"
 	"At either end:\n"
 	"  -p, --port N          TCP port (18700)\n"
+	"      --may-lose        unreliable QPs may lose messages, up to half of them; else none\n"
 	"      --hang N          seconds without a completion that are too many (60)\n"
 	"      --expect-errors   the connection will be lost: all requests must complete, and some because retries ran out\n"
 	"      --grace N         seconds from the first error until all QPs are put into the error state (10)\n";
 
-enum { UC = 256, UD, NO_EMPTY, SEED, MTU, TIMEOUT, RETRIES, RNR_RETRIES, HANG, EXPECT_ERRORS, GRACE };
+enum { UC = 256, UD, NO_EMPTY, SEED, MTU, TIMEOUT, RETRIES, RNR_RETRIES, MAY_LOSE, HANG, EXPECT_ERRORS, GRACE };
 
 static const struct option options[] = {
 	{ "rc", 1, 0, 'q' }, { "uc", 1, 0, UC }, { "ud", 1, 0, UD }, { "seconds", 1, 0, 't' }, { "messages", 1, 0, 'n' },
 	{ "largest", 1, 0, 's' }, { "no-empty", 0, 0, NO_EMPTY }, { "seed", 1, 0, SEED }, { "mtu", 1, 0, MTU }, { "timeout", 1, 0, TIMEOUT }, { "retries", 1, 0, RETRIES },
-	{ "rnr-retries", 1, 0, RNR_RETRIES }, { "port", 1, 0, 'p' }, { "hang", 1, 0, HANG }, { "expect-errors", 0, 0, EXPECT_ERRORS },
+	{ "rnr-retries", 1, 0, RNR_RETRIES }, { "port", 1, 0, 'p' }, { "may-lose", 0, 0, MAY_LOSE }, { "hang", 1, 0, HANG }, { "expect-errors", 0, 0, EXPECT_ERRORS },
 	{ "grace", 1, 0, GRACE }, { 0 },
 };
 
@@ -89,6 +90,7 @@ static void parse(int argc, char **argv)
 		case RETRIES: terms->retries = (uint8_t)number; break;
 		case RNR_RETRIES: terms->rnr_retries = (uint8_t)number; break;
 		case 'p': port = (int)number; break;
+		case MAY_LOSE: soak.may_lose = true; break;
 		case HANG: soak.hang_seconds = (int)number; break;
 		case EXPECT_ERRORS: soak.expects_errors = true; break;
 		case GRACE: soak.grace_seconds = (int)number; break;
@@ -180,6 +182,8 @@ int main(int argc, char **argv)
 	for (int kind = 0; kind < KINDS; kind++)
 		printf("%s %lu  ", kind_names[kind], totals.messages[kind]);
 	printf("UC/UD sent %lu, received %lu, lost %lu\n", totals.lossy_sent, totals.lossy_received, totals.lossy_lost);
+	if (!soak.expects_errors && totals.lossy_lost > (soak.may_lose ? totals.lossy_received : 0))
+		die("%lu messages of unreliable QPs are lost, %lu came", totals.lossy_lost, totals.lossy_received);
 	printf("soak: PASS: %.1f s, %.1f MB out, %.1f MB in, longest pause %.0f ms", began, totals.bytes_out / 1e6, totals.bytes_in / 1e6,
 	       totals.longest_pause * 1e3);
 	if (soak.expects_errors)

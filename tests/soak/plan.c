@@ -11,6 +11,9 @@
  *
  * Writes go anywhere in the target, over each other too: later ones win. What a read has begun to read may not be written until it has
  * ended, so such a write waits for it (a fence).
+ *
+ * Half of the messages of a packet or more are sent from where a page begins: the payload of such packets need not be copied. The others
+ * lie anywhere.
  */
 #include "soak.h"
 
@@ -36,8 +39,8 @@ static uint32_t batch_bytes(uint32_t largest)
 
 uint32_t region_bytes(uint32_t largest)
 {
-	/* Receives are up to 256 bytes longer than what they take. */
-	return batch_bytes(largest) + MAX_OPS * (MAX_PIECES * MAX_GAP + 256) + WORDS * 8;
+	/* Receives are up to 256 bytes longer than what they take; what begins with a page leaves up to a page behind. */
+	return batch_bytes(largest) + MAX_OPS * (MAX_PIECES * MAX_GAP + 256 + PAGE) + WORDS * 8;
 }
 
 void plan_begin(struct plan *plan, uint64_t seed, int qp, bool from_client, uint32_t largest, uint32_t smallest, uint32_t mtu)
@@ -92,6 +95,12 @@ static uint32_t some_length(struct plan *plan, uint32_t most)
 	return length > most ? most : length;
 }
 
+/* The first byte of a region from `at` on that begins a page. */
+static uint32_t next_page(uint32_t at)
+{
+	return (at + LEAD + PAGE - 1) / PAGE * PAGE - LEAD;
+}
+
 /* Lays `length` bytes out in pieces, behind `*used`. */
 static int lay_out(uint64_t *random, uint32_t length, struct piece *pieces, uint32_t *used, uint32_t align)
 {
@@ -103,7 +112,7 @@ static int lay_out(uint64_t *random, uint32_t length, struct piece *pieces, uint
 		uint32_t left = count - i - 1;
 
 		*used += 1 + below(random, MAX_GAP - 8);
-		*used = (*used + align - 1) / align * align;
+		*used = align == PAGE ? next_page(*used) : (*used + align - 1) / align * align;
 		pieces[i].at = *used;
 		pieces[i].length = left ? 1 + below(random, length - left) : length;
 		*used += pieces[i].length;
@@ -156,7 +165,7 @@ void plan_next(struct plan *plan, struct batch *batch)
 	batch->ops = 1 + (int)below(random, MAX_OPS);
 	for (int i = 0; i < batch->ops; i++) {
 		struct op *op = &batch->op[i];
-		bool last = i == batch->ops - 1;
+		bool last = i == batch->ops - 1, paged;
 
 		op->kind = some_kind(random);
 		/* The last one tells the receiver that the batch is complete. */
@@ -174,6 +183,7 @@ void plan_next(struct plan *plan, struct batch *batch)
 		/* The others need theirs. */
 		op->length = some_length(plan, payload - (uint32_t)(batch->ops - 1 - i) * plan->smallest);
 		payload -= op->length;
+		paged = op->length >= plan->mtu && below(random, 2);
 		if (op->kind != SEND && op->kind != SEND_IMM)
 			op->remote = below(random, area - op->length);
 		if (op->kind != READ && op->length <= INLINE)
@@ -186,7 +196,7 @@ void plan_next(struct plan *plan, struct batch *batch)
 		}
 		if (op->fence)
 			first_unfenced = i;
-		op->pieces = lay_out(random, op->length, op->local, &local, 1);
+		op->pieces = lay_out(random, op->length, op->local, &local, paged ? PAGE : 1);
 		if (takes_receive(op->kind))
 			plan_receive(plan, op, &recv);
 	}

@@ -40,11 +40,11 @@ struct memory new_memory(size_t size, int access)
 {
 	/* Pages of its own, and it begins in the middle of one. */
 	struct memory memory = { .size = size };
-	uint8_t *pages = mmap(NULL, size + 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	uint8_t *pages = mmap(NULL, size + 2 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 
 	if (pages == MAP_FAILED)
 		die("no memory");
-	memory.bytes = pages + 1024;
+	memory.bytes = pages + LEAD;
 	if (access >= 0)
 		memory.mr = ibv_reg_mr(soak.pd, memory.bytes, size, access);
 	if (access >= 0 && !memory.mr)
@@ -56,7 +56,7 @@ void free_memory(struct memory *memory)
 {
 	if (memory->mr && ibv_dereg_mr(memory->mr))
 		die("cannot deregister memory: %s", strerror(errno));
-	munmap(memory->bytes - 1024, memory->size + 8192);
+	munmap(memory->bytes - LEAD, memory->size + 2 * PAGE);
 }
 
 struct ibv_qp *new_qp(enum ibv_qp_type type, int depth)

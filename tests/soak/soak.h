@@ -4,7 +4,7 @@
  *
  *   plan.c      what is sent: batches of operations, drawn from the seed alone, so that both ends know them without asking
  *   reliable.c  RC: a batch goes out, the other end checks it and says so over the control QP, the next one goes out
- *   lossy.c     UC and UD: messages may be lost (that is counted), but neither changed, nor doubled, nor out of order
+ *   lossy.c     UC and UD: messages may be lost where the run allows it, but neither changed, nor doubled, nor out of order
  *   control.c   the control QP: "verified", "sent so far", "no more"; an RC QP of its own
  *   run.c       the loop: completions to their QPs, time, the way an error takes
  *   setup.c     device, queue pairs, memory        exchange.c  what both ends tell each other over TCP before they begin
@@ -22,6 +22,8 @@ enum {
 	MAX_OPS = 16, /* operations of a batch */
 	MAX_PIECES = 4, /* scatter-gather elements of a request */
 	MAX_GAP = 64, /* bytes between two pieces of memory */
+	PAGE = 4096,
+	LEAD = 1024, /* where in a page a region begins */
 	INLINE = 220,
 	WORDS = 32, /* targets of atomics */
 	POISON = 0x5a, /* what memory that nobody may write is filled with */
@@ -102,7 +104,7 @@ struct memory {
 
 extern struct soak {
 	struct terms terms;
-	bool is_client, expects_errors;
+	bool is_client, expects_errors, may_lose;
 	int hang_seconds, grace_seconds;
 	struct ibv_context *context;
 	struct ibv_pd *pd;

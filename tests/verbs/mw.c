@@ -211,7 +211,7 @@ static void type2(struct rig *rig)
 struct rebinding {
 	struct ground *ground;
 	struct ibv_mw *mw;
-	int rounds;
+	int rounds, taken, refused;
 };
 
 static void *write_through(void *data)
@@ -227,8 +227,11 @@ static void *write_through(void *data)
 		enum ibv_wc_status status = wire_rdma(&wire, IBV_WR_RDMA_WRITE, state->ground->good, PAGE,
 						      (struct place){ at, *(volatile uint32_t *)&state->mw->rkey });
 
-		if (status != IBV_WC_SUCCESS) {
+		if (status == IBV_WC_SUCCESS) {
+			state->taken++;
+		} else {
 			EQUAL(status, IBV_WC_REM_ACCESS_ERR);
+			state->refused++;
 			wire_renew(&wire);
 		}
 	}
@@ -240,7 +243,7 @@ static void *write_through(void *data)
 static void rebind_under_traffic(struct rig *rig)
 {
 	struct ground ground;
-	struct rebinding state = { &ground, NULL, 150 };
+	struct rebinding state = { &ground, NULL, 150, 0, 0 };
 	pthread_t thread;
 
 	ground_open(&ground, rig);
@@ -258,6 +261,7 @@ static void rebind_under_traffic(struct rig *rig)
 			EQUAL(ground.memory[other + j], 0x33);
 	}
 	EQUAL(pthread_join(thread, NULL), 0);
+	CHECK(state.taken && state.refused);
 	EQUAL(ibv_dealloc_mw(state.mw), 0);
 	ground_close(&ground);
 }

@@ -42,25 +42,8 @@ impl Rail {
         let rx_hop = end
             .take_rx_hop(life.theirs.hop)
             .map_err(|error| Trouble::Failed("get the HopID that the peer asks for", error))?;
-        // SAFETY: The cable is listed and not shut, so the host router is there, and stays until it is
-        // shut. The rail ends before that.
-        let rings = unsafe { Rings::alloc(end.nhi(), has_e2e, wire) };
-        let rings = rings.map_err(|error| {
-            end.release_rx_hop(rx_hop);
-            Trouble::Failed("get rings", error)
-        })?;
-        let paths = Paths {
-            tx_hop: cable.tx_hop(),
-            tx_ring: rings.tx_hop(),
-            rx_hop,
-            rx_ring: rings.rx_hop(),
-        };
-        rings.start();
-        if let Err(error) = end.enable_paths(&paths) {
-            rings.stop();
-            end.release_rx_hop(rx_hop);
-            return Err(Trouble::Failed("set up paths", error));
-        }
+        let joined = Self::join(cable, rx_hop, has_e2e, wire);
+        let (rings, paths) = joined.inspect_err(|_| end.release_rx_hop(rx_hop))?;
         Ok(Self {
             cable: cable.clone(),
             life: *life,
@@ -69,6 +52,50 @@ impl Rail {
             speed: end.speed(),
             why: None,
         })
+    }
+
+    /// Rings with paths.
+    ///
+    /// Paths that were made while another cable of the host router was being pulled may have stayed
+    /// (`XDomain::enable_paths` says how), and only its own XDomain can take them down. They keep the
+    /// numbers of their rings, which the core hands out again: so a second pair is tried, while the
+    /// first one still has its numbers.
+    fn join(
+        cable: &Arc<Cable>,
+        rx_hop: i32,
+        has_e2e: bool,
+        wire: &Arc<Wire>,
+    ) -> Result<(Arc<Rings>, Paths), Trouble> {
+        let end = &cable.xdomain;
+        let mut first: Option<(Arc<Rings>, Error)> = None;
+        loop {
+            // SAFETY: The cable is listed and not shut, so the host router is there, and stays until it
+            // is shut. The rail ends before that, and so do rings that it does not get.
+            let rings = match unsafe { Rings::alloc(end.nhi(), has_e2e, wire) } {
+                Ok(rings) => rings,
+                Err(error) => {
+                    return Err(match first {
+                        Some((_, error)) => Trouble::Failed("set up paths", error),
+                        None => Trouble::Failed("get rings", error),
+                    })
+                }
+            };
+            let paths = Paths {
+                tx_hop: cable.tx_hop(),
+                tx_ring: rings.tx_hop(),
+                rx_hop,
+                rx_ring: rings.rx_hop(),
+            };
+            rings.start();
+            let Err(error) = end.enable_paths(&paths) else {
+                return Ok((rings, paths));
+            };
+            rings.stop();
+            if first.is_some() || error != ENOMEM {
+                return Err(Trouble::Failed("set up paths", error));
+            }
+            first = Some((rings, error));
+        }
     }
 
     /// Undoes what [`Self::build`] did. The wire does not use the rings any more.

@@ -122,6 +122,8 @@ counters! {
     rx_frames,
     /// RDMA packets sent.
     tx_rdma,
+    /// Those of them whose payload the host routers read where the user has it.
+    tx_lent,
     /// RDMA packets received for our device.
     rx_rdma,
     /// Ethernet frames sent.

@@ -215,6 +215,7 @@ impl Outgoing<'_> {
                 taps::show_sent(netdev, &pieces);
             }
         }
+        let is_lent = lent.is_some();
         let payload = match (long, lent) {
             (_, Some(lent)) => Some(Payload::Lent(lent)),
             (Some(buffer), None) => Some(Payload::Buffer(buffer.index())),
@@ -245,6 +246,7 @@ impl Outgoing<'_> {
         };
         if added {
             self.wire.counters.tx_rdma.add(1);
+            self.wire.counters.tx_lent.add(u64::from(is_lent));
         }
     }
 

@@ -9,8 +9,8 @@ fail() {
 	exit 1
 }
 
-# rounds N: how many rounds to go: N, less on a kernel on which everything takes longer, more when there is time (--long).
-rounds() { echo $(($1 * (${LAB_LONG-0} * 2 + 1) / ${LAB_PATIENCE-1})); }
+# rounds N: how many rounds to go: N, less on a kernel on which everything takes longer, but one; more when there is time (--long).
+rounds() { echo $((($1 * (${LAB_LONG-0} * 2 + 1) + ${LAB_PATIENCE-1} - 1) / ${LAB_PATIENCE-1})); }
 
 # barrier NAME: waits for the other hosts; ends the script when one of them has failed.
 barrier() { lab barrier "$1" || exit 1; }

@@ -20,3 +20,26 @@ soak() {
 
 # soak_pause NAME: the longest time without a completion, in ms, at either end.
 soak_pause() { sed -n 's/^soak: PASS.*longest pause \([0-9]*\) ms.*/\1/p' "/lab/output/$1" | sort -n | tail -n 1; }
+
+# soak_meanwhile SECONDS COMMAND: host 1 does it so long after the soak that follows has begun.
+soak_meanwhile() {
+	[ "$LAB_HOST" = 1 ] || return 0
+	(lab wait 60 bash -c "ss -Htn state established 'sport = 18700 or dport = 18700' | grep -q ." && sleep "$1" && eval "$2") &
+	soak_meanwhile_pid=$!
+}
+
+# soak_meanwhile_end [NAME MS]: it was done, and the soak of this name felt it: nothing was completed for so long.
+soak_meanwhile_end() {
+	[ "$LAB_HOST" = 1 ] || return 0
+	wait "$soak_meanwhile_pid" || fail "what was to happen meanwhile did not"
+	[ -z "${1-}" ] || [ "$(soak_pause "$1")" -ge "$2" ] || fail "$1: a pause of $(soak_pause "$1") ms at most: nothing was disturbed"
+}
+
+# soak_lent: some payload was not copied, but read where the program has it: of messages that begin with a page.
+soak_lent() {
+	[ "$LAB_RDMA" != rxe ] || return 0
+	local lent
+	lent=$(ethtool -S "$rdma_net" | awk '$1 == "wire_tx_lent:" { print $2 }')
+	lab result "tx_lent_$LAB_HOST" "$lent"
+	[ "$lent" -gt 0 ] || fail "all payload was copied: $(ethtool -S "$rdma_net" | grep wire_tx)"
+}

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
-# 200 times on each stock kernel kill -9 of users at work, at random moments and from either side: everything they held
-# goes away, and others work on.
+# 200 times kill -9 of users at work, and of some that have hardly begun, at random moments and from either side: everything they held goes
+# away, and others, who check every byte, work on.
 # Arguments: KILLS SEED.
 # lab@7.3: --hosts 1 --rails 0 --smp 2 --timeout 500
 . /checkout/tests/lab/guest/rdma.sh
@@ -32,6 +32,17 @@ kill_one() {
 	killed=$((killed + 1))
 }
 
+# A user that is killed anywhere between its first line and its first message.
+kill_newborn() {
+	local pid
+	/checkout/out/hostile/honest "$1" "$rdma_dev" "$rdma_gid" 1000 "$RANDOM" >/dev/null 2>&1 </dev/null &
+	pid=$!
+	disown
+	sleep "0.$((RANDOM % 6))$((RANDOM % 10))"
+	kill -KILL "$pid" || fail "a $1 user ended by itself before it was killed"
+	killed=$((killed + 1))
+}
+
 # Nobody is left: so must be nothing that they held.
 nothing_left() {
 	local tries
@@ -49,6 +60,13 @@ nothing_left() {
 
 rdma_up
 rdma_works || fail "it does not work to begin with"
+# These two are not killed.
+declare -A spared
+for kind in rc srq; do
+	/checkout/out/hostile/honest $kind "$rdma_dev" "$rdma_gid" 100000 "$RANDOM" >"/lab/honest.$kind" 2>&1 &
+	spared[$kind]=$!
+	lab wait 30 grep -q ready "/lab/honest.$kind" || fail "honest $kind does not begin: $(<"/lab/honest.$kind")"
+done
 resources=$(rdma_resources) pinned=$(pinned_pages) killed=0
 nothing_left
 
@@ -62,6 +80,7 @@ while [ "$killed" -lt "$kills" ]; do
 			users_start "$number" "${users_kinds[number % 5 + number / 20 % 2]}"
 		fi
 		sleep "0.$((RANDOM % 3))$((RANDOM % 10))"
+		[ $((number % 5)) != 2 ] || kill_newborn "${users_kinds[number / 5 % 5]}"
 		if [ "$batch" -ge "$at_once" ]; then
 			kill_one $((number - at_once))
 			users_end $((number - at_once))
@@ -79,6 +98,11 @@ while [ "$killed" -lt "$kills" ]; do
 done
 
 rdma_works || fail "it does not work any more"
+for kind in "${!spared[@]}"; do
+	kill -TERM "${spared[$kind]}"
+	wait "${spared[$kind]}" || fail "honest $kind was disturbed: $(<"/lab/honest.$kind")"
+	echo "honest $kind: $(tail -n 1 "/lab/honest.$kind")"
+done
 grown=$(($(kernel_memory) - memory))
 lab result kernel_memory_growth_kB "$grown"
 [ "$grown" -lt 8192 ] || fail "the kernel's memory grew by $grown kB over $killed kills"

@@ -31,9 +31,10 @@ check disconnect-write-queue bash -c nvme_disconnect
 
 # The device goes away while both use it.
 check connect-again bash -c "nvme_connect -i 2"
-dd if=/dev/zero of=/dev/nvme0n1 bs=64k count=100000 oflag=direct status=none 2>/dev/null &
+(while dd if=/dev/zero of=/dev/nvme0n1 bs=64k count=1000 oflag=direct status=none 2>/dev/null; do :; done) &
 writer=$!
 sleep 1
+check in-use kill -0 "$writer"
 check delete-under-use rdma link delete "$rdma_dev"
 check let-go lab wait 60 test ! -e "/sys/class/infiniband/$rdma_dev"
 nvme disconnect -n lab >/dev/null 2>&1

@@ -20,16 +20,29 @@ decoded() {
 }
 export -f decoded
 
+# rdma_packets tx|rx: as the driver counts them.
+rdma_packets() { ethtool -S "$rdma_net" | awk -v name="wire_$1_rdma:" '$1 == name { print $2 }'; }
+# all_captured WAY WHO: as many packets with that sender are in the file as the driver has sent or received since before the capture.
+all_captured() {
+	local captured counted=$(($(rdma_packets "$1") - before_$1))
+	captured=$(tcpdump -nr /tmp/wire.pcap "src $2 and udp port 4791" 2>/dev/null | wc -l)
+	echo "host $LAB_HOST: $1: $captured of $counted packets captured"
+	[ "$captured" = "$counted" ] || fail "host $LAB_HOST captured $captured of $counted packets of $2"
+}
+
 pair_up
 barrier up
 pair_answers
 pair_all_rails
 capture /tmp/wire.pcap -B 65536 -s 0
+before_tx=$(rdma_packets tx) before_rx=$(rdma_packets rx)
 barrier capturing
 soak traffic --rc 4 --uc 2 --ud 2 --messages 250 --largest 131072
 [ "$LAB_HOST" != 1 ] || check ping ping -q -c 3 "$pair_ip"
 barrier sent
 capture_end
+all_captured tx "$rdma_ip"
+all_captured rx "$pair_ip"
 cp /tmp/wire.pcap "/lab/wire-host$LAB_HOST.pcap"
 check "tshark-host$LAB_HOST" bash -c "decoded /tmp/wire.pcap"
 check "icrc-host$LAB_HOST" /checkout/out/capture/capture /tmp/wire.pcap

@@ -65,6 +65,7 @@ barrier routed
 # for its timer, and a few queue pairs are enough to see that all arrives.
 soak_terms=(--timeout 16)
 [ "$LAB_PATIENCE" = 1 ] || soak_terms=(--timeout 19)
+soak_both+=(--may-lose)
 soak end-to-end --rc 2 --uc 1 --ud 1 --largest 262144 --seconds 10
 check_listens=$(listens_cm)
 across rping rping -s -a 10.0.1.3 -V -C 20 -- rping -c -a 10.0.1.3 -V -C 20

@@ -28,9 +28,11 @@ else
 	done
 	if [ "$(pair_cables host2)" = 2 ]; then
 		(sleep 0.3 && lab fabric unplug 0) &
+		puller=$!
 	fi
 	check parallel bash -c nvme_parallel
 	check compare-at-48 bash -c "nvme_compare 48"
+	[ -z "${puller-}" ] || wait "$puller" || fail "no cable was pulled"
 	lab fabric plug all
 	check disconnect bash -c nvme_disconnect
 	check connect-again bash -c "nvme_connect -i 1 -W 1 -Q 32"

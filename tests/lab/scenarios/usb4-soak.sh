@@ -10,7 +10,7 @@
 # lab@7.3: --rails 2 --mem 768 --fault "all corrupt=0.1% flip=0.1%" -- crc 15
 # lab@7.2: --rails 2 --mem 768 -- lost 10
 # lab: --rails 2 --mem 768 --timeout 400 -- pull 30
-# lab@7.3: --rails 1 --mem 768 -- last
+# lab@7.3: --rails 2 --mem 768 -- last
 # lab-long: --rails 1 --mem 768 -- resume
 . /checkout/tests/lab/guest/soak.sh
 
@@ -25,6 +25,7 @@ pair_answers
 pair_all_rails
 case $mode in
 plain | crc | lost)
+	[ "$mode" != crc ] || soak_both+=(--may-lose)
 	if [ "$mode" = lost ] && [ "$LAB_HOST" = 1 ]; then
 		for router in 1.0 1.1 2.0 2.1; do
 			lab fabric lose-interrupts $router 5% || fail "lose-interrupts"
@@ -33,6 +34,12 @@ plain | crc | lost)
 	barrier disturbed
 	check_time=$(((seconds + 60) * LAB_PATIENCE))
 	soak "$mode" "${mixed[@]}" --seconds "$seconds"
+	soak_lent
+	if [ "$mode" = lost ] && [ "$LAB_HOST" = 1 ]; then
+		lost=$(lab fabric stats | jq '[.. | .interrupts? | objects | .lost] | add')
+		lab result lost_interrupts "$lost"
+		[ "$lost" -gt 0 ] || fail "the fabric lost no interrupt"
+	fi
 	if [ "$mode" = crc ] && [ "$LAB_HOST" = 1 ]; then
 		corrupted=$(lab fabric stats | jq '[.cables[] | .forward.corrupted + .back.corrupted] | add')
 		lab result corrupted_frames "$corrupted"
@@ -43,6 +50,7 @@ plain | crc | lost)
 	fi
 	;;
 pull)
+	soak_both+=(--may-lose)
 	check_time=$(((seconds + 60) * LAB_PATIENCE))
 	if [ "$LAB_HOST" = 1 ]; then
 		pair_pull 2 "$peer" &
@@ -52,30 +60,34 @@ pull)
 	if [ "$LAB_HOST" = 1 ]; then
 		pair_pull_end "$puller" 3
 	fi
+	soak_lent
 	;;
 last)
 	# Eight tries of 67 ms: a second or two until the first error.
-	[ "$LAB_HOST" != 1 ] || (sleep $((8 * LAB_PATIENCE)) && lab fabric unplug 0) &
+	soak_meanwhile $((8 * LAB_PATIENCE)) "lab fabric unplug all"
 	soak_both+=(--expect-errors --grace 15)
 	check_time=$((100 * LAB_PATIENCE))
 	soak last "${mixed[@]}" --timeout 14 --seconds 240
+	soak_meanwhile_end
 	soak_both=(--hang $((30 * LAB_PATIENCE)))
-	[ "$LAB_HOST" != 1 ] || lab fabric plug 0
+	[ "$LAB_HOST" != 1 ] || lab fabric plug all
 	pair_up
 	barrier again
 	pair_answers
 	pair_all_rails
 	soak again "${mixed[@]}" --seconds 5
-	# Without a timer a QP asks again only because it is told that the cable is back.
-	[ "$LAB_HOST" != 1 ] || (sleep $((5 * LAB_PATIENCE)) && lab fabric unplug 0 && sleep 1 && lab fabric plug 0) &
+	# Without a timer a QP asks again only because it is told that a cable is back.
+	soak_meanwhile $((5 * LAB_PATIENCE)) "lab fabric unplug all && sleep 1 && lab fabric plug all"
 	check_time=$((100 * LAB_PATIENCE))
 	soak told --rc 16 --timeout 0 --seconds $((15 * LAB_PATIENCE))
+	soak_meanwhile_end told 1000
 	;;
 resume)
 	# Eight tries of 4.3 s, as NCCL has it: more than it takes a cable to come back.
-	[ "$LAB_HOST" != 1 ] || (sleep 5 && lab fabric unplug 0 && sleep 3 && lab fabric plug 0) &
+	soak_meanwhile 5 "lab fabric unplug 0 && sleep 3 && lab fabric plug 0"
 	check_time=$((120 * LAB_PATIENCE))
 	soak resume --rc 16 --timeout 20 --seconds 25
+	soak_meanwhile_end resume 3000
 	;;
 esac
 [ "$LAB_HOST" != 1 ] || [ -z "$(soak_pause "$mode")" ] || lab result longest_pause_ms "$(soak_pause "$mode")"

@@ -36,7 +36,7 @@ barrier before
 # flushes as it closes, for the same work, and reports a deadlock (7.2.12; nothing of ours in the trace).
 if [ "$LAB_PATIENCE" = 1 ]; then
 	ip link set "$device" down
-	rmmod thunderbolt_net
+	rmmod thunderbolt_net || fail "rmmod thunderbolt_net"
 	answers "$peer"
 fi
 barrier end

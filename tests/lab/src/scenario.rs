@@ -333,6 +333,7 @@ pub fn test(cache: &Cache, options: &Test) -> Result<ExitCode> {
 #[cfg(test)]
 mod tests {
     use super::{all_scenarios, Scenario, When};
+    use crate::cache::DEBUG;
     use crate::cli::Test;
     use crate::session::Verdict;
     use std::path::Path;
@@ -492,11 +493,33 @@ mod tests {
         .contains("typo.sh"));
     }
 
+    /// Names of all kernels that the lab can have. One that it has not would never run its scenarios.
+    fn kernels_of_the_lab() -> Vec<String> {
+        let setup = include_str!("../setup.d/common.sh");
+        let series = setup
+            .lines()
+            .find_map(|line| line.strip_prefix("series_all="));
+        let series = series.unwrap().trim_matches('"').split(' ');
+        series.chain([DEBUG]).map(str::to_owned).collect()
+    }
+
     #[test]
     fn every_scenario_of_the_checkout_has_a_good_header() {
         let scenarios = all_scenarios().unwrap();
         assert!(!scenarios.is_empty());
+        let kernels = kernels_of_the_lab();
         for scenario in scenarios {
+            let turn = match &scenario.when {
+                When::On(kernel) => vec![kernel.clone()],
+                When::Always | When::Long => Vec::new(),
+            };
+            for kernel in turn.iter().chain(scenario.kernels.iter().flatten()) {
+                assert!(
+                    kernels.contains(kernel),
+                    "{}: no kernel '{kernel}'",
+                    scenario.name
+                );
+            }
             let options = scenario.options("7.2", &Test::default()).unwrap();
             if let Some(topology) = options.setting.topology {
                 assert!(topology.is_absolute() && topology.exists(), "{topology:?}");
