@@ -66,10 +66,12 @@ static void largest(struct rig *rig)
 		struct ibv_srq_init_attr init = { .attr = { .max_wr = wr, .max_sge = device.max_srq_sge } };
 
 		srq = ibv_create_srq(rig->pd, &init);
-		if (srq)
+		if (!srq) {
+			EQUAL(errno, ENOMEM);
+			CHECK(wr > 1 << 11);
+		} else {
 			EQUAL(ibv_destroy_srq(srq), 0);
-		else
-			CHECK(errno == ENOMEM && wr > 1 << 11);
+		}
 	}
 	EQUAL(ibv_destroy_cq(cq), 0);
 }

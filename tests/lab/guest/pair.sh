@@ -90,15 +90,15 @@ export -f pair_has_rails
 # pair_answers: waits until the peer answers a ping over the device.
 pair_answers() { answers "$pair_ip" -I "$rdma_net"; }
 
-# pair_pull CABLES HOST: pulls one of the cables to HOST after the other, for a moment each, until pair_pull_end. Never the last one: the
+# pair_pull CABLES HOST: pulls the cables to HOST in turn, at random moments, for a moment each, until pair_pull_end. Never the last one: the
 # next is pulled when all rails are back. To be run in the background.
 pair_pull() {
-	local cable pulls=0
+	local cable pulls=0 first=$RANDOM
 	rm -f /tmp/stop
 	while [ ! -e /tmp/stop ]; do
 		# A moment at least: the rails have to be back at the other end as well.
 		sleep "$((1 + RANDOM % 2)).$((RANDOM % 10))"
-		cable=$((RANDOM % $1))
+		cable=$(((first + pulls) % $1))
 		lab fabric unplug "$cable" || return
 		sleep "$((RANDOM % 2)).$((RANDOM % 10))"
 		lab fabric plug "$cable" || return

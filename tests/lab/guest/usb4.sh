@@ -42,7 +42,7 @@ usb4_bind() {
 }
 
 # usb4_says TEXT: the kernel log has such a line of ours.
-usb4_says() { dmesg | grep -q -- "usb4_rxe: .*$1" || fail "the kernel log does not say '$1'"; }
+usb4_says() { lab wait 5 sh -c "dmesg | grep -q -- 'usb4_rxe: .*$1'" || fail "the kernel log does not say '$1'"; }
 
 # usb4_peers: what the module says of its peers and rails.
 usb4_peers() {

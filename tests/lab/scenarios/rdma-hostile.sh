@@ -13,10 +13,10 @@ rdma_up
 resources=$(rdma_resources)
 echo "seed $seed; to repeat: tests/lab/run ... --script tests/lab/scenarios/rdma-hostile.sh $seconds $seed $at_once"
 
-# The others begin before the attackers and end after them.
+# The others begin before the attackers and end after them. They leave time to the attackers, of which there would be few else.
 declare -A others
 for kind in rc srq; do
-	"$programs/honest" $kind "$rdma_dev" "$rdma_gid" $((seconds + 10)) "$seed" >"/lab/honest.$kind" 2>&1 &
+	nice "$programs/honest" $kind "$rdma_dev" "$rdma_gid" $((seconds + 10)) "$seed" >"/lab/honest.$kind" 2>&1 &
 	others[$kind]=$!
 	lab wait 20 grep -q ready "/lab/honest.$kind" || fail "honest $kind does not begin: $(<"/lab/honest.$kind")"
 done

@@ -44,6 +44,18 @@ check disk-gone lab wait 30 test ! -e /dev/nvme0n1
 check modules-go rmmod nvme-rdma nvmet-rdma
 rdma_link_up
 [ "$(rdma_resources)" = "$before" ] || fail "resources: $before before, $(rdma_resources) after"
+
+# A target that takes what all its hosts send from one receive queue.
+check shared-queue modprobe nvmet-rdma use_srq=1 srq_size=256
+check target-with-it bash -c nvme_target_up
+check connect-to-it bash -c "nvme_connect -i 2"
+check has-srq bash -c "rdma -j resource show srq dev $rdma_dev | grep -q '\"type\":\"BASIC\"'"
+check write-to-it bash -c nvme_write_sizes
+check compare-from-it bash -c "nvme_compare 16"
+check disconnect-from-it bash -c nvme_disconnect
+check target-with-it-down bash -c nvme_target_down
+check modules-go-again rmmod nvme-rdma nvmet-rdma
+[ "$(rdma_resources)" = "$before" ] || fail "resources: $before before, $(rdma_resources) after"
 check works-again bash -c ". /checkout/tests/lab/guest/rdma.sh; rdma_wait_active; rdma_works"
 checks_end
 rdma_down

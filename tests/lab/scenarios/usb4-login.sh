@@ -18,6 +18,7 @@ for round in 1 2 3; do
 	barrier "pull $round"
 	[ "$LAB_HOST" != 1 ] || lab fabric unplug 0
 	lab wait 20 bash -c usb4_has_none || fail "round $round: carrier without a cable"
+	usb4_says "rail 0 is down, cable .*: unplugged"
 	barrier "pulled $round"
 	[ "$LAB_HOST" != 1 ] || lab fabric plug 0
 	lab wait 60 bash -c usb4_has_carrier || fail "round $round: no carrier"

@@ -1,8 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 # Who is who: two cables between hosts with two host routers each, of which one has a single lane, are two rails of one device; the two
-# ends of a cable within one host are two devices. Routers have three rings, as in a Strix Halo.
+# ends of a cable within one host are two devices, which talk to each other. Routers have three rings, as in a Strix Halo.
 # lab: --topology tests/lab/topologies/strix-halo.toml --mem 384 --timeout 200
+. /checkout/tests/lab/guest/rdma.sh
 . /checkout/tests/lab/guest/usb4.sh
 
 usb4_up
@@ -22,11 +23,27 @@ barrier up
 if [ "$LAB_HOST" = 3 ]; then
 	[ "$(</sys/class/net/usb4eth0/address)" != "$(</sys/class/net/usb4eth1/address)" ] || fail "the same address twice"
 	[ "$(usb4_peers | grep -c '^  rail 0: cable')" = 2 ] || fail "rails: $(usb4_peers)"
+	# IP of one host is brought over a cable only between namespaces. An RDMA device stays in its own, so the second one is made anew.
+	rdma_load
+	rdma system set netns exclusive || fail "RDMA devices of a namespace of their own"
 	ip netns add elsewhere
 	ip link set usb4eth1 netns elsewhere
 	ip -n elsewhere address add 10.0.0.33/24 dev usb4eth1
 	ip -n elsewhere link set usb4eth1 up
 	answers 10.0.0.33
+	lab wait 20 [ ! -e /sys/class/infiniband/usb4_rxe1 ] || fail "an RDMA device without its interface"
+	ip netns exec elsewhere rdma link add elsewhere0 type usb4_rxe netdev usb4eth1 || fail "no RDMA device elsewhere"
+	export rdma_dev=elsewhere0 rdma_ip=10.0.0.33
+	export -f rdma_find_gid
+	lab wait 20 ip netns exec elsewhere bash -c rdma_find_gid >/dev/null || fail "no GID elsewhere"
+	there=$(ip netns exec elsewhere bash -c rdma_find_gid)
+	rdma_dev=usb4_rxe0 rdma_ip=10.0.0.3
+	here=$(rdma_find_gid) || fail "no GID here"
+	ip netns exec elsewhere ibv_rc_pingpong -d elsewhere0 -g "$there" -c -s 100000 -n 50 >/tmp/pingpong 2>&1 &
+	server=$!
+	lab wait 10 ip netns exec elsewhere sh -c "ss -Hltn 'sport = 18515' | grep -q ." || fail "nobody listens elsewhere: $(</tmp/pingpong)"
+	ibv_rc_pingpong -d usb4_rxe0 -g "$here" -c -s 100000 -n 50 10.0.0.33 || fail "RDMA from end to end of a cable: $(</tmp/pingpong)"
+	wait "$server" || fail "RDMA from end to end of a cable: $(</tmp/pingpong)"
 	ip netns delete elsewhere
 	lab wait 20 [ -e /sys/class/net/usb4eth1 ] || fail "usb4eth1 did not come back"
 else

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 # Two cables are two rails of one device: its speed is their sum, it outlives each of them, and a peer that is loaded anew brings both.
-# lab: --rails 2 --timeout 240
+# lab: --rails 2 --timeout 300
 . /checkout/tests/lab/guest/usb4.sh
 
 peer=host$((3 - LAB_HOST))

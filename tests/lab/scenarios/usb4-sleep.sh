@@ -8,6 +8,7 @@
 # On 7.3 the folders that a guest shares with the lab do not come back: mounting them again waits for ever. The rail does, and soak passes.
 # lab-kernels: 7.2 debug
 . /checkout/tests/lab/guest/pair.sh
+. /checkout/tests/lab/guest/usb4.sh
 
 # The folders shared with the lab do not live through it: their driver cannot suspend.
 sleep_five_seconds() {
@@ -22,8 +23,6 @@ sleep_five_seconds() {
 	mount -t 9p -o ro,trans=virtio,version=9p2000.L,cache=loose checkout /checkout && mount -t 9p -o trans=virtio,version=9p2000.L,cache=none lab /lab ||
 		fail "the shared folders are gone"
 }
-
-usb4_says() { dmesg | grep -q -- "usb4_rxe: .*$1" || fail "the kernel log does not say '$1'"; }
 
 cd /
 cp /checkout/out/soak/soak /run/soak

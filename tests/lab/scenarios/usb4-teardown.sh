@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
-# Everything that can go away under load goes away, and comes back: the cable again and again, the module on either host, the peer's power,
-# the driver of the host router, the host router itself. Users end with errors and in time; afterwards all works as before.
+# Everything that can go away under load goes away: the cable again and again, the module on either host, the peer's power, the driver of the
+# host router, the host router itself. Users end with errors and in time. The first three come back, and all works as before.
 # lab@7.3: --mem 640 --timeout 300 -- unplug
 # lab@7.2: --mem 640 --timeout 300 -- rmmod
 # lab@7.3: --mem 640 --timeout 300 -- kill
