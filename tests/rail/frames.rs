@@ -47,6 +47,14 @@ fn example(kind: Kind) -> Header {
     }
 }
 
+/// Gives a frame the right checksum, whatever else is in it.
+fn reseal(frame: &mut [u8]) {
+    let length = u16::try_from(frame.len()).unwrap();
+    frame[14..16].fill(0);
+    // What is of no kind is refused for that.
+    let _ = header::seal(frame, length);
+}
+
 #[test]
 fn the_header_is_as_drawn() {
     let mut frame = [0; header::LEN];
@@ -54,8 +62,8 @@ fn the_header_is_as_drawn() {
     assert_eq!(
         frame,
         [
-            0x12, 0xe1, 0x80, 2, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0xa, 0, 24, 2, 0xcd, 0xf, 0x10, 0x11,
-            0x12, 0x13, 0x14
+            0x12, 0xe1, 0x80, 2, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0xa, 0x1d, 0xe3, 2, 0xcd, 0xf, 0x10,
+            0x11, 0x12, 0x13, 0x14
         ]
     );
 }
@@ -82,14 +90,23 @@ fn headers_are_refused() {
         (0, 0x13, FrameError::Count),
         (2, 0x40, FrameError::Reserved),
         (3, 0, FrameError::Count),
-        (15, 25, FrameError::Length),
         (16, 0, FrameError::Count),
         (16, MAX_TRAIN as u8 + 1, FrameError::Train),
     ] {
         let mut bad = good;
         bad[at] = value;
+        reseal(&mut bad);
         assert_eq!(Header::parse(&bad), Err(error), "byte {at} = {value}");
     }
+    // A bit that turned over is noticed, whatever it says then.
+    for bit in 0..8 * header::LEN {
+        let mut bad = good;
+        bad[bit / 8] ^= 1 << (bit % 8);
+        assert!(Header::parse(&bad).is_err(), "bit {bit}");
+    }
+    let mut longer = good.to_vec();
+    longer.push(0);
+    assert_eq!(Header::parse(&longer), Err(FrameError::Checksum));
     for len in 0..header::LEN {
         assert_eq!(Header::parse(&good[..len]), Err(FrameError::TooShort));
     }
@@ -98,6 +115,22 @@ fn headers_are_refused() {
     header.length = 4097;
     header.emit(&mut long).unwrap();
     assert_eq!(Header::parse(&long), Err(FrameError::Length));
+}
+
+#[test]
+fn a_control_frame_is_refused_with_any_bit_turned_over() {
+    let mut frame = vec![0; header::LEN + status::MAX_LEN];
+    let body = Status::default().emit(&mut frame[header::LEN..]).unwrap();
+    frame.truncate(header::LEN + body);
+    let mut header = example(Kind::Credit);
+    header.length = u16::try_from(frame.len()).unwrap();
+    header.emit(&mut frame).unwrap();
+    assert!(Header::parse(&frame).is_ok());
+    for bit in 0..8 * frame.len() {
+        let mut bad = frame.clone();
+        bad[bit / 8] ^= 1 << (bit % 8);
+        assert!(Header::parse(&bad).is_err(), "bit {bit}");
+    }
 }
 
 /// A frame body with these records: inline, tail, payload.
@@ -406,8 +439,6 @@ proptest! {
         // Make the parts right that chance does not.
         bytes[0] = header::VERSION << 4 | kind;
         bytes[2] &= 0x80;
-        bytes[14] = 0;
-        bytes[15] = u8::try_from(bytes.len()).unwrap();
         if kind != 2 {
             bytes[16] = 0;
         }
@@ -417,6 +448,7 @@ proptest! {
         if bytes[17] & 0x80 == 0 {
             bytes[17..24].fill(0);
         }
+        reseal(&mut bytes);
         if let Ok((header, _)) = Header::parse(&bytes) {
             let mut again = bytes.clone();
             again[..header::LEN].fill(0xff);

@@ -12,7 +12,7 @@
 //! meaning, which can only hold what is legal. [`Body`] ties the opcode to its extension headers,
 //! [`packet`] strings everything together to send it, [`received`] takes it apart again.
 
-mod checksum;
+pub(crate) mod checksum;
 mod cursor;
 
 pub mod aeth;

@@ -356,7 +356,7 @@ impl Play<'_> {
             _ => {}
         }
         let len = frame.len() as u16;
-        frame[14..16].copy_from_slice(&len.to_be_bytes());
+        header::seal(&mut frame, len).expect("a whole frame");
         self.next[id.index()] = seq.wrapping_add(1 + u32::from(total));
         frame
     }

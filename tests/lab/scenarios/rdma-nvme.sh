@@ -55,7 +55,9 @@ check compare-from-it bash -c "nvme_compare 16"
 check disconnect-from-it bash -c nvme_disconnect
 check target-with-it-down bash -c nvme_target_down
 check modules-go-again rmmod nvme-rdma nvmet-rdma
-[ "$(rdma_resources)" = "$before" ] || fail "resources: $before before, $(rdma_resources) after"
+# The core keeps completion queues for the next who shares them, as long as the device is there.
+but_cqs() { sed 's/ cq [0-9]*//'; }
+[ "$(rdma_resources | but_cqs)" = "$(echo "$before" | but_cqs)" ] || fail "resources: $before before, $(rdma_resources) after"
 check works-again bash -c ". /checkout/tests/lab/guest/rdma.sh; rdma_wait_active; rdma_works"
 checks_end
 rdma_down

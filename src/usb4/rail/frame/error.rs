@@ -13,8 +13,10 @@ pub enum FrameError {
     Kind,
     /// A bit that must be zero is not.
     Reserved,
-    /// Its length is not the one it says.
+    /// It is longer than a frame can be.
     Length,
+    /// Its header, or what it says without packets, changed on the way.
+    Checksum,
     /// It names a rail that cannot exist.
     Rail,
     /// Its records do not fill it, or there are not as many as it says.

@@ -12,13 +12,18 @@
 //!   +---------------------------------------------------------------+
 //!   | stripe sequence: packets before the first one here, all rails |
 //!   +-------------------------------+-------------------------------+
-//!   | run                           | length of this frame          |
+//!   | run                           | checksum                      |
 //!   +---------------+---------------+-------------------------------+
 //!   | payload frames|p| epoch | rail| window                        |
 //!   +---------------+-+-------+-----+-------------------------------+
 //!   | limit                                                         |
 //!   +---------------------------------------------------------------+
 //! ```
+//!
+//! The *checksum* is that of the Internet (RFC 1071), over this header, the length of the frame, and the
+//! rest of a frame without packets. A cable's CRC finds what happens on the cable; this finds what happens
+//! before and behind it, for a number that is wrong here would be believed. (What packets say they check
+//! themselves.)
 //!
 //! *c* is the class. *Run*: the `run` packets before the first one here went over this same rail,
 //! so a receiver that misses one of them need not ask elsewhere. *p*: a credit is told; on `rail`, in
@@ -29,6 +34,7 @@ use zerocopy::byteorder::network_endian::{U16, U32};
 use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::{take, FrameError};
+use crate::rxe::wire::checksum;
 use crate::usb4::rail::config::MAX_TRAIN;
 use crate::usb4::rail::id::RailId;
 use crate::usb4::rail::seq::Seq;
@@ -36,6 +42,9 @@ use crate::usb4::rail::FRAME_SIZE;
 
 /// Length of the header.
 pub const LEN: usize = 24;
+
+/// Where the checksum is.
+const CHECKSUM: core::ops::Range<usize> = 14..16;
 
 /// The version this code speaks.
 pub const VERSION: u8 = 1;
@@ -129,7 +138,7 @@ pub struct Header {
     pub run: u16,
     /// How many payload frames follow.
     pub payload_frames: u8,
-    /// Length of the frame, this header included.
+    /// Length of the frame, this header included. It is not written, but the checksum covers it.
     pub length: u16,
     /// A credit told along the way.
     pub credit: Option<Credit>,
@@ -146,7 +155,7 @@ struct Raw {
     rail_seq: U32,
     stripe: U32,
     run: U16,
-    length: U16,
+    checksum: U16,
     payload_frames: u8,
     credited: u8,
     window: U16,
@@ -163,15 +172,18 @@ impl Header {
             return Err(FrameError::Version);
         }
         let kind = Kind::from_bits(raw.version_kind & 0xf).ok_or(FrameError::Kind)?;
+        let length = u16::try_from(frame.len()).map_err(|_| FrameError::Length)?;
+        if frame.len() > FRAME_SIZE {
+            return Err(FrameError::Length);
+        }
+        if checksum(kind, frame, length) != Some(0) {
+            return Err(FrameError::Checksum);
+        }
         let class = match raw.flags {
             0 => Class::Rdma,
             ETHERNET => Class::Ethernet,
             _ => return Err(FrameError::Reserved),
         };
-        let length = raw.length.get();
-        if usize::from(length) != frame.len() || frame.len() > FRAME_SIZE {
-            return Err(FrameError::Length);
-        }
         let credit = if raw.credited & CREDIT == 0 {
             None
         } else {
@@ -204,7 +216,7 @@ impl Header {
         Ok((header, rest))
     }
 
-    /// Writes the header to the front of a frame.
+    /// Writes the header to the front of a frame; in one without packets what follows is there already.
     #[inline]
     pub fn emit(&self, room: &mut [u8]) -> Result<(), FrameError> {
         let (credited, window, limit) = match self.credit {
@@ -226,14 +238,40 @@ impl Header {
             rail_seq: U32::new(self.rail_seq.get()),
             stripe: U32::new(self.stripe.get()),
             run: U16::new(self.run),
-            length: U16::new(self.length),
+            checksum: U16::ZERO,
             payload_frames: self.payload_frames,
             credited,
             window: U16::new(window),
             limit: U32::new(limit),
         };
-        zerocopy::IntoBytes::write_to_prefix(&raw, room).map_err(|_| FrameError::NoRoom)
+        zerocopy::IntoBytes::write_to_prefix(&raw, room).map_err(|_| FrameError::NoRoom)?;
+        seal(room, self.length)
     }
+}
+
+/// Writes the checksum of a frame of that length, whose checksum is zero.
+///
+/// # Errors
+///
+/// It is no frame with a header, or its `length` bytes are not all there.
+#[inline]
+pub fn seal(frame: &mut [u8], length: u16) -> Result<(), FrameError> {
+    let first = frame.first().ok_or(FrameError::NoRoom)?;
+    let kind = Kind::from_bits(first & 0xf).ok_or(FrameError::Kind)?;
+    let sum = checksum(kind, frame, length).ok_or(FrameError::NoRoom)?;
+    let place = frame.get_mut(CHECKSUM).ok_or(FrameError::NoRoom)?;
+    place.copy_from_slice(&sum.to_be_bytes());
+    Ok(())
+}
+
+/// The checksum of a frame; zero if it has the right one.
+#[inline]
+fn checksum(kind: Kind, frame: &[u8], length: u16) -> Option<u16> {
+    let covered = match kind {
+        Kind::Packets | Kind::Train => LEN,
+        Kind::Credit | Kind::Probe | Kind::ProbeAck | Kind::Close => usize::from(length),
+    };
+    Some(checksum::of(frame.get(..covered)?, length))
 }
 
 impl Kind {
