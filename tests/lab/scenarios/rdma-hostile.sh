@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
-# Attackers write what they like into their mapped queues, a minute on each kernel. The kernel does not mind, every attacker
+# Attackers write what they like into their mapped queues, a minute. The kernel does not mind, every attacker
 # can be ended, and others on the same device, who check every byte, do not notice. Arguments: SECONDS, first SEED, attackers AT-ONCE.
-# lab: --hosts 1 --rails 0 --smp 2 --timeout 300
+# lab@7.2: --hosts 1 --rails 0 --smp 2 --timeout 300
 # lab-rdma: usb4_rxe
 . /checkout/tests/lab/guest/rdma.sh
 

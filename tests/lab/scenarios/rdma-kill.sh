@@ -63,7 +63,7 @@ rdma_works || fail "it does not work to begin with"
 # These two are not killed.
 declare -A spared
 for kind in rc srq; do
-	/checkout/out/hostile/honest $kind "$rdma_dev" "$rdma_gid" 100000 "$RANDOM" >"/lab/honest.$kind" 2>&1 &
+	nice /checkout/out/hostile/honest $kind "$rdma_dev" "$rdma_gid" 100000 "$RANDOM" >"/lab/honest.$kind" 2>&1 &
 	spared[$kind]=$!
 	lab wait 30 grep -q ready "/lab/honest.$kind" || fail "honest $kind does not begin: $(<"/lab/honest.$kind")"
 done

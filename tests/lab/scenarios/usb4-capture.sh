@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # tcpdump on the netdev while traffic runs: every RoCEv2 packet is there for tshark to decode without complaint, and the ICRC of each is
 # right, computed anew by a program that shares nothing with the driver (tests/capture).
-# lab: --rails 1 --mem 768
+# lab@7.3: --rails 1 --mem 768
 # lab-long: --rails 2 --mem 768
 . /checkout/tests/lab/guest/soak.sh
 . /checkout/tests/lab/guest/capture.sh

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # What may happen to a cable and to whoever is at its other end: pulled and plugged in, the module unloaded and loaded on one side at any
 # moment, the host router taken away.
-# lab: --timeout 240
+# lab@7.2: --timeout 240
 . /checkout/tests/lab/guest/usb4.sh
 
 peer=host$((3 - LAB_HOST))

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 # Two cables are two rails of one device: its speed is their sum, it outlives each of them, and a peer that is loaded anew brings both.
-# lab: --rails 2 --timeout 300
+# lab@7.2: --rails 2 --timeout 300
 # The same with both cables at one router.
 # lab@7.3: --topology tests/lab/topologies/two-ports.toml --timeout 300
 . /checkout/tests/lab/guest/usb4.sh

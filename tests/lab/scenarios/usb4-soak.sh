@@ -9,7 +9,7 @@
 # lab-long: --rails 1 --mem 768 --fault "all corrupt=0.1% flip=0.1%" -- crc 15
 # lab@7.3: --rails 2 --mem 768 --fault "all corrupt=0.1% flip=0.1%" -- crc 15
 # lab@7.2: --rails 2 --mem 768 -- lost 10
-# lab: --rails 2 --mem 768 --timeout 400 -- pull 30
+# lab@7.3: --rails 2 --mem 768 --timeout 400 -- pull 30
 # lab@7.3: --rails 2 --mem 768 -- last
 # lab-long: --rails 1 --mem 768 -- resume
 . /checkout/tests/lab/guest/soak.sh

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # A cable comes while its host router loses its driver: the peer loads its module, or the cable is plugged in, around that moment. No ring
 # may outlive the host router. Then the module is loaded beside what the core leaves behind of the domain: it must not touch that.
-# lab: --timeout 240
+# lab@7.3: --timeout 240
 . /checkout/tests/lab/guest/usb4.sh
 
 peer=host$((3 - LAB_HOST))
