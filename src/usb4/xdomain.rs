@@ -206,9 +206,9 @@ impl XDomain {
     /// What the core says.
     pub unsafe fn answer(&self, number: u32, message: &Message) -> Result {
         // SAFETY: The domain is there, as the type says. The core sends a copy before it returns; that
-        // is its contract, thunderbolt_net answers from its stack. What it does with the pointer after
-        // that, see `answer`, it does in the control worker of our domain, which is where we are: so
-        // nobody else reads or writes the answer now.
+        // is its contract, thunderbolt_net answers from its stack. It calls one protocol handler at a
+        // time, so nobody else writes the answer now. What it reads of it after that, see `answer`, are
+        // addresses, which are the same in every answer of ours.
         to_result(unsafe {
             *self.answer.get() = self.envelope(number, true, message).emit();
             compat::tb_xdomain_response(

@@ -60,7 +60,9 @@ impl Sent {
                 | Rc::Flush(..)
                 | Rc::AtomicWrite(..),
             ) => false,
-            _ => return false,
+            Body::Rc(Rc::ReadResponse(_) | Rc::Ack(_) | Rc::AtomicAck(..))
+            | Body::Uc(_)
+            | Body::Ud(_) => return false,
         };
         let psn = packet.bth.psn;
         if self.0.is_some_and(|next| psn.is_before(next)) {

@@ -194,7 +194,7 @@ impl Links {
         let _ = queue().enqueue::<Arc<Self>, 0>(self.clone());
     }
 
-    /// Enters a new device, unless its network device is gone or has one already.
+    /// Enters a new device, unless its network device is gone or has one already. Under RTNL.
     fn enter(&self, link: Link, netdev: &Netdev) -> Result {
         let mut list = self.list.lock();
         let is_taken = list
@@ -203,7 +203,7 @@ impl Links {
         if is_taken {
             return Err(EEXIST);
         }
-        // From the moment it is no longer registered the notifier comes, and waits for the books.
+        // RTNL is held: the notifier comes before, and then it is not registered any more, or after.
         if !netdev.is_registered() {
             return Err(ENODEV);
         }

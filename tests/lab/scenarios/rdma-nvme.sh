@@ -31,7 +31,7 @@ check disconnect-write-queue bash -c nvme_disconnect
 
 # The device goes away while both use it.
 check connect-again bash -c "nvme_connect -i 2"
-(while dd if=/dev/zero of=/dev/nvme0n1 bs=64k count=1000 oflag=direct status=none 2>/dev/null; do :; done) &
+(while dd if=/dev/zero of=/dev/nvme0n1 bs=64k count=1000 oflag=direct conv=nocreat status=none 2>/dev/null; do :; done) &
 writer=$!
 sleep 1
 check in-use kill -0 "$writer"
