@@ -45,8 +45,10 @@ pub struct XDomain {
     raw: *mut compat::tb_xdomain,
     /// The last pair of HopIDs for which old paths were taken down.
     swept: Atomic<u32>,
-    /// The last answer. The core sends a copy, but keeps the pointer until a work item of its own has
-    /// run, and meanwhile compares the addresses in it with those of answers that arrive.
+    /// The last answer, spoiled when it was sent. The core sends a copy, but keeps the pointer until a
+    /// work item of its own has run, and compares it meanwhile with answers that arrive, as if it were a
+    /// question: one that comes too late for the question it belongs to would be taken for the answer to
+    /// ours, and the work item be queued a second time and freed while it is (7.2, 7.3).
     answer: UnsafeCell<[u8; envelope::LEN]>,
 }
 
@@ -207,17 +209,20 @@ impl XDomain {
     pub unsafe fn answer(&self, number: u32, message: &Message) -> Result {
         // SAFETY: The domain is there, as the type says. The core sends a copy before it returns; that
         // is its contract, thunderbolt_net answers from its stack. It calls one protocol handler at a
-        // time, so nobody else writes the answer now. What it reads of it after that, see `answer`, are
-        // addresses, which are the same in every answer of ours.
-        to_result(unsafe {
+        // time, so nobody else writes the answer now; and what it reads of it after that it reads in
+        // the control worker of our domain, which is where we are.
+        unsafe {
             *self.answer.get() = self.envelope(number, true, message).emit();
-            compat::tb_xdomain_response(
+            let sent = compat::tb_xdomain_response(
                 self.raw,
                 self.answer.get().cast::<c_void>(),
                 envelope::LEN,
                 compat::tb_cfg_pkg_type_TB_CFG_PKG_XDOMAIN_RESP,
-            )
-        })
+            );
+            // No route has all bits set.
+            (*self.answer.get()).fill(0xff);
+            to_result(sent)
+        }
     }
 
     /// Takes a HopID to send on.
