@@ -209,8 +209,11 @@ impl XDomain {
     pub unsafe fn answer(&self, number: u32, message: &Message) -> Result {
         // SAFETY: The domain is there, as the type says. The core sends a copy before it returns; that
         // is its contract, thunderbolt_net answers from its stack. It calls one protocol handler at a
-        // time, so nobody else writes the answer now; and what it reads of it after that it reads in
-        // the control worker of our domain, which is where we are.
+        // time, so nobody else writes the answer now. What it reads of it after that, until its work
+        // item has run, it reads in the control worker of our domain. That is where we are, unless the
+        // peer of another host router writes in the name of this one: then it may see half an answer,
+        // and does no more than compare. (It would do so, too, with memory that is free, if the cable
+        // went within these microseconds: nothing of the core's says when they are over.)
         unsafe {
             *self.answer.get() = self.envelope(number, true, message).emit();
             let sent = compat::tb_xdomain_response(

@@ -13,7 +13,7 @@ pub enum FrameError {
     Kind,
     /// A bit that must be zero is not.
     Reserved,
-    /// It is longer than a frame can be.
+    /// It is longer than a frame can be, or what follows the header is not as long as its kind asks.
     Length,
     /// Its header, or what it says without packets, changed on the way.
     Checksum,
