@@ -17,8 +17,10 @@ pub enum Request {
     Fabric(String),
     /// Cut the power of a host.
     Kill(usize),
-    /// Boot a killed host again.
+    /// Boot a killed host again, or one that has switched itself off.
     Boot(usize),
+    /// This guest is about to switch itself off.
+    Leave,
     /// A figure to record under a name.
     Result(String, String),
     /// A line to show.
@@ -54,6 +56,7 @@ impl Request {
             "fabric" => words().map(Self::Fabric),
             "kill" => host().map(Self::Kill),
             "boot" => host().map(Self::Boot),
+            "leave" => Ok(Self::Leave),
             "log" => words().map(Self::Log),
             "result" => match rest.split_once(' ') {
                 Some((name, value)) => Ok(Self::Result(name.to_owned(), value.trim().to_owned())),
@@ -76,6 +79,7 @@ mod tests {
         assert_eq!(Request::parse("up\n", 2), Ok(Request::Up));
         assert_eq!(Request::parse("done 3", 2), Ok(Request::Done(3)));
         assert_eq!(Request::parse("kill 2", 2), Ok(Request::Kill(2)));
+        assert_eq!(Request::parse("leave", 2), Ok(Request::Leave));
         assert_eq!(
             Request::parse("fabric fault 0 corrupt=1%", 2),
             Ok(Request::Fabric("fault 0 corrupt=1%".into()))

@@ -44,12 +44,14 @@ const MOST_OUTPUT: usize = 64 << 20;
 /// Where a host stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Stage {
-    /// Powered off on request (or not yet on).
+    /// Powered off on request, or by itself as it had said, or not yet on.
     Off,
     /// From power-on to the script.
     Booting,
     /// The script is at work.
     Running,
+    /// The guest is about to switch itself off, as it said.
+    Leaving,
     /// The script has ended.
     Done(i32),
     /// The guest ended by itself.
@@ -234,6 +236,10 @@ impl<'a> Session<'a> {
             Event::Exit { host, boot } => {
                 self.exits += 1;
                 let entry = &mut self.hosts[host - 1];
+                if entry.boot == boot && entry.stage == Stage::Leaving {
+                    entry.stage = Stage::Off;
+                    entry.guest = None;
+                }
                 if entry.boot == boot && matches!(entry.stage, Stage::Booting | Stage::Running) {
                     let what = if entry.stage == Stage::Booting {
                         "while booting"
@@ -347,6 +353,10 @@ impl<'a> Session<'a> {
                     Err(error) => format!("error: {error:#}"),
                 }
             }
+            Request::Leave => {
+                self.hosts[host - 1].stage = Stage::Leaving;
+                "ok".into()
+            }
             Request::Result(name, value) => {
                 println!("host{host}: {} = {}", printable(&name), printable(&value));
                 self.verdict.results.push((name, value));
@@ -386,11 +396,11 @@ impl<'a> Session<'a> {
     fn report_hang(&mut self, limit: Duration) {
         for host in 1..=self.hosts.len() {
             let stage = self.hosts[host - 1].stage;
-            if matches!(stage, Stage::Booting | Stage::Running) {
-                let (what, limit) = if stage == Stage::Booting {
-                    ("still booting", BOOT_TIME.max(limit))
-                } else {
-                    ("script still running", limit)
+            if matches!(stage, Stage::Booting | Stage::Running | Stage::Leaving) {
+                let (what, limit) = match stage {
+                    Stage::Booting => ("still booting", BOOT_TIME.max(limit)),
+                    Stage::Leaving => ("still switching itself off", limit),
+                    _ => ("script still running", limit),
                 };
                 self.trouble(
                     host,
