@@ -72,11 +72,28 @@ fn a_rail_that_dies_begins_anew_with_the_next_epoch() {
     assert_eq!(world.epoch(), 3);
 }
 
+/// It carries control messages, but no frames: each of its lives ends after the 5 s for which the module
+/// waits for a first answer.
+#[test]
+fn a_cable_that_carries_no_frames_is_tried_ever_less_often() {
+    let mut world = joined();
+    for _ in 0..10 {
+        world.run(ms(5_000));
+        if world.is_joined() {
+            world.kill_rail(0);
+        }
+    }
+    world.run(ms(2_000));
+    assert!(!world.is_joined());
+    world.run(ms(6_000));
+    assert!(world.is_joined());
+}
+
 #[test]
 fn a_peer_that_forgot_everything_takes_over_our_epoch() {
     let mut world = joined();
     for _ in 0..300 {
-        world.run(ms(5_000));
+        world.run(ms(10_000));
         world.kill_rail(0);
         world.run(ms(100));
         assert!(world.is_joined());

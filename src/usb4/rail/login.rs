@@ -36,8 +36,8 @@ pub const ASK_AGAIN_MAX: Nanos = Nanos::from_millis(4_000);
 pub const REFUSED: Nanos = Nanos::from_millis(60_000);
 /// The wait after a Logout: whoever logs out to begin anew logs in itself.
 pub const LOGGED_OUT: Nanos = Nanos::from_millis(500);
-/// A life that is shorter counts as failed.
-pub const SHORT: Nanos = Nanos::from_millis(3_000);
+/// A life that is shorter counts as failed. Longer than one in which the peer never answers on the rail.
+pub const SHORT: Nanos = Nanos::from_millis(8_000);
 /// The rest after the second failure in a row; doubles each time.
 pub const REST: Nanos = Nanos::from_millis(100);
 /// The longest rest.

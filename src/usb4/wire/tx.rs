@@ -21,6 +21,7 @@ use crate::usb4::rail::config::Times;
 use crate::usb4::rail::frame::Tag;
 use crate::usb4::rail::id::RailId;
 use crate::usb4::rail::link::{Posting, Sending};
+use crate::usb4::rail::login;
 use crate::usb4::rail::port::Egress;
 use crate::usb4::rail::tx::{Entry, Sender};
 use crate::usb4::rail::{FRAME_SIZE, MAX_RAILS};
@@ -45,6 +46,9 @@ const TIMES: Times = Times {
     starved: Nanos::from_millis(5_000),
     join: Nanos::from_millis(5_000),
 };
+
+// Or a cable that carries control messages only would be tried again and again without a rest.
+const _: () = assert!(TIMES.join.0 < login::SHORT.0);
 
 /// Packets whose loss can be told to their queue pair.
 const LOG: usize = 8192;
