@@ -165,8 +165,8 @@ static void wait_for_events(void)
 	void *context;
 
 	if (ibv_req_notify_cq(soak.cq, 0)) {
-		/* The device may have gone, which an event says. */
-		while (soak.expects_errors && poll(&fds[1], 1, 1000) > 0)
+		/* The device may have gone, which an event says: after all that was ours has been taken down. */
+		while (soak.expects_errors && poll(&fds[1], 1, soak.hang_seconds * 1000) > 0)
 			asynchronous_event();
 		die("cannot arm the CQ");
 	}
