@@ -287,6 +287,28 @@ fn a_part_of_a_read_is_answered_only_where_a_packet_began() {
     assert_eq!(alone.qp.state(), State::Rts);
 }
 
+/// The peer lost patience and asked again, then had its answer, and told our user that the key is done with.
+#[test]
+fn a_read_that_was_answered_ends_nothing_when_its_key_is_gone() {
+    let mut alone = responder();
+    let whole = alone.reth(0, 1000);
+    alone.hear(0, true, Rc::ReadRequest(whole), &[]);
+    assert_eq!(alone.says().len(), 4);
+    let end = alone.reth(768, 232);
+    for (psn, reth) in [(3, end), (0, whole)] {
+        alone.hear(psn, true, Rc::ReadRequest(reth), &[]);
+        alone.region().state = mr::State::Free;
+        assert_eq!(alone.says(), [], "{psn}");
+        assert_eq!(alone.qp.state(), State::Rts);
+        alone.region().state = mr::State::Valid;
+    }
+    // What was not answered before is refused.
+    alone.hear(4, true, Rc::ReadRequest(whole), &[]);
+    alone.region().state = mr::State::Free;
+    assert_eq!(alone.verdicts(), [(4, GONE)]);
+    assert_eq!(alone.qp.state(), State::Err);
+}
+
 #[test]
 fn asking_for_the_end_of_a_read_does_not_cut_it_short() {
     let mut alone = responder();

@@ -8,7 +8,7 @@ use super::{Responder, Room, Verdict};
 use crate::rxe::access::Rights;
 use crate::rxe::env::{Busy, Env, Fault};
 use crate::rxe::error::Failure;
-use crate::rxe::events::Event;
+use crate::rxe::events::{Drop, Event};
 use crate::rxe::psn::Psn;
 use crate::rxe::qp::Attr;
 use crate::rxe::requester::wire_bytes;
@@ -18,7 +18,7 @@ use crate::rxe::wire::{Aeth, AtomicAckEth, Body, Bth, PacketRepr, Rc, ReadRespon
 /// What one call did.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Answered {
-    /// Sent a packet.
+    /// Sent a packet, or gave up an answer that nobody waits for.
     Sent,
     /// Nothing is owed.
     Nothing,
@@ -166,7 +166,7 @@ impl Responder {
         let from = va.wrapping_add(u64::from(owed.next));
         let found = remote(env, attr, rkey, Rights::REMOTE_READ, from, len);
         let Ok((region, at)) = found else {
-            return self.end_read(room, psn, attr, env);
+            return self.end_read(room, resource, psn, attr, env);
         };
         if env.begin(&packet, len as usize).is_err() {
             env.count(Event::AnswerDeferred);
@@ -175,7 +175,7 @@ impl Responder {
         if let Err(fault) = env.append(&region, at, len as usize) {
             env.abort();
             return match fault {
-                Fault::Gone => self.end_read(room, psn, attr, env),
+                Fault::Gone => self.end_read(room, resource, psn, attr, env),
                 Fault::Absent => Answered::Absent,
             };
         }
@@ -234,10 +234,18 @@ impl Responder {
     fn end_read<E: Env>(
         &mut self,
         room: &mut Room<'_>,
+        resource: &Resource,
         psn: Psn,
         attr: &Attr,
         env: &mut E,
     ) -> Answered {
+        // The peer asked again while the answer was on its way, has had it, and took the key away: with a
+        // SEND_WITH_INV that was executed before this answer's turn, or by telling our user.
+        if resource.answered {
+            self.ring.paid(room.resources);
+            env.count(Event::Dropped(Drop::Forgotten));
+            return Answered::Sent;
+        }
         self.ring.clear(room.resources);
         self.fail(Failure::RemoteAccess, psn, attr, env);
         Answered::Failed(Failure::RemoteAccess)

@@ -151,6 +151,7 @@ impl Responder {
             packets,
             msn,
             owed: Some(owed),
+            answered: false,
         };
         self.ring.push(room.resources, resource)?;
         self.msn = msn;

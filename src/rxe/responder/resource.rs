@@ -71,6 +71,8 @@ pub struct Resource {
     pub msn: Msn,
     /// What is still to be sent.
     pub owed: Option<Owed>,
+    /// It was sent to its end once: what is owed since was asked for again.
+    pub answered: bool,
 }
 
 impl Resource {
@@ -81,6 +83,7 @@ impl Resource {
         packets: 0,
         msn: Msn::ZERO,
         owed: None,
+        answered: false,
     };
 }
 
@@ -132,6 +135,7 @@ impl Ring {
     pub fn paid(&mut self, resources: &mut [Resource]) {
         if let Some(resource) = resources.get_mut(self.next) {
             resource.owed = None;
+            resource.answered = true;
         }
         self.owed = self.owed.saturating_sub(1);
         if self.owed == 0 {
@@ -216,6 +220,7 @@ mod tests {
             packets,
             msn: Msn::ZERO,
             owed: Some(ALL),
+            answered: false,
         }
     }
 
