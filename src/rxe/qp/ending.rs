@@ -16,8 +16,8 @@ use crate::rxe::time::{Nanos, Time};
 /// How often a failed queue pair looks for requests posted late: its user needs no system call to
 /// post a receive, so nobody else would flush it.
 pub(super) const FIRST_LATE_LOOK: Nanos = Nanos::from_millis(1);
-/// The longest time between two looks.
-const LAST_LATE_LOOK: Nanos = Nanos::from_millis(128);
+/// The longest time between two looks: a user may leave thousands of failed queue pairs behind.
+const LAST_LATE_LOOK: Nanos = Nanos::from_millis(1024);
 
 impl<S: Storage> Qp<S> {
     /// Enters state ERR. Answers owed, a NAK among them, still go out: they are the last words.
