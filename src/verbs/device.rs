@@ -236,8 +236,9 @@ impl Device {
 
     /// Whether who found no room may find some now; if not, there will be a word.
     pub fn may_have_room(&self) -> bool {
-        let on_wire = self.wire.as_ref().is_none_or(|wire| wire.may_have_room());
-        on_wire && self.loopback.has_room()
+        // Without a rail nobody waits for the wire, and nobody would say that it has room.
+        let on_wire = |wire: &Arc<Wire>| !wire.is_up() || wire.may_have_room();
+        self.wire.as_ref().is_none_or(on_wire) && self.loopback.has_room()
     }
 
     /// Counts an event of the engine.
