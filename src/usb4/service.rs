@@ -247,8 +247,14 @@ unsafe extern "C" fn probe(raw: *mut compat::tb_service) -> c_int {
         let cable = service().ok_or(ENODEV)?.add(xdomain)?;
         cable.resume();
         let data = Arc::into_raw(cable);
-        // SAFETY: As above.
-        unsafe { compat::tb_service_set_drvdata(raw, data.cast_mut().cast()) };
+        // The core tells a peer of a new entry only if it knows the peer already. If we were loaded while it
+        // was getting to know it, for seconds where lanes are bonded, the peer may have read the directory
+        // without our entry, and would never read it again. Now it is known.
+        // SAFETY: As above; no lock of the core's is held.
+        unsafe {
+            compat::tb_service_set_drvdata(raw, data.cast_mut().cast());
+            compat::tb_service_properties_changed(raw);
+        }
         Ok(())
     });
     errno(added)
