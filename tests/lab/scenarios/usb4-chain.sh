@@ -4,7 +4,8 @@
 # lab@7.3: --topology tests/lab/topologies/chain3.toml --mem 640 --timeout 300
 . /checkout/tests/lab/guest/soak.sh
 
-[ "$LAB_RDMA" = usb4_rxe ] || soak_terms=(--timeout 19)
+# Three guests of the debug kernel on two CPUs: each is away for seconds at a time.
+[ "$LAB_RDMA$LAB_PATIENCE" = usb4_rxe1 ] || soak_terms=(--timeout 19)
 case $LAB_HOST in
 1)
 	pair_up host2 0
