@@ -127,6 +127,7 @@ poweroff)
 		fi
 		lab wait 20 bash -c no_carrier || fail "carrier without a peer"
 		load_ends poweroff
+		dmesg | grep -q "usb4_rxe: .*the peer closed it" || fail "host 2 did not say goodbye: $(dmesg | tail -n 5)"
 		lab wait 60 lab boot 2 || fail "host 2 does not go off"
 		pair_up
 		barrier up
