@@ -22,6 +22,7 @@ use kernel::types::Opaque;
 
 use super::wire::Wire;
 use super::xmit::start_xmit;
+use crate::verbs::lock::Rtnl;
 use crate::verbs::{ethtool, Shared};
 
 /// Largest Ethernet payload, and what we begin with: room for a path MTU of 4096.
@@ -205,6 +206,13 @@ impl Netdev {
         // SAFETY: The device is held; the addresses of our devices have six bytes.
         unsafe { compat::usb4_rxe_netdev_address(self.0, address.as_mut_ptr()) };
         address
+    }
+
+    /// Its name, which nobody changes meanwhile.
+    pub fn name<'a>(&'a self, _rtnl: &'a Rtnl) -> &'a CStr {
+        // SAFETY: The device is held, and its name is part of it and ends with a zero. It is changed
+        // under RTNL, which is not let go before the name is.
+        unsafe { CStr::from_char_ptr(compat::usb4_rxe_netdev_name(self.0)) }
     }
 
     /// The largest payload of a frame.

@@ -54,6 +54,9 @@ const AGAIN_MS: u32 = 500;
 /// A name, as the core wants it: ends with a zero.
 type Name = [ffi::c_char; NAME_BYTES];
 
+/// What devices that come without a command are called, with a number behind.
+const PREFIX: &[u8] = b"usb4_rxe";
+
 /// How a device stands.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stage {
@@ -499,16 +502,7 @@ fn add(name: &CStr, netdev: &Netdev, is_ours: bool) -> Result {
         pr_err!("rdma link add {name}: not a USB4 network device; name one that came with a cable ('ip link show' says usb4eth0 ...)\n");
         return Err(EINVAL);
     }
-    let mut place: Name = [0; NAME_BYTES];
-    let bytes = name.to_bytes();
-    // The last byte stays zero.
-    if bytes.len() >= NAME_BYTES {
-        return Err(EINVAL);
-    }
-    for (place, byte) in place.iter_mut().zip(bytes) {
-        *place = *byte as ffi::c_char;
-    }
-    let added = links()?.register(&place, netdev);
+    let added = links()?.register(&name_of(&[name.to_bytes()])?, netdev);
     if added == Err(EEXIST) {
         pr_err!("rdma link add {name}: the network device has an RDMA device already\n");
     }
@@ -516,21 +510,55 @@ fn add(name: &CStr, netdev: &Netdev, is_ours: bool) -> Result {
 }
 
 /// Makes the device that comes without a command, unless there is one over this network device.
-/// Takes RTNL.
+/// It has the number of its network device, `usb4_rxe1` over `usb4eth1`: peers that come at the same
+/// time do not mix theirs up. Where that cannot be, as the name is taken or the network device was
+/// renamed, it has the first number that is free. Takes RTNL.
 ///
 /// # Errors
 ///
 /// What the core says.
 pub fn add_automatic(netdev: &Netdev) -> Result {
+    let links = links()?;
+    let mut added = match numbered_as(netdev) {
+        Some(name) => links.register(&name, netdev),
+        None => Err(ENFILE),
+    };
+    // So the core says that a name is taken.
+    if added == Err(ENFILE) {
+        added = links.register(&name_of(&[PREFIX, b"%d"])?, netdev);
+    }
+    match added {
+        Err(error) if error == EEXIST => Ok(()),
+        added => added,
+    }
+}
+
+/// The name with the number that a network device has in its own, if that is still its first one.
+fn numbered_as(netdev: &Netdev) -> Option<Name> {
+    let rtnl = Rtnl::lock();
+    let number = netdev.name(&rtnl).to_bytes().strip_prefix(b"usb4eth")?;
+    if number.is_empty() || !number.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    name_of(&[PREFIX, number]).ok()
+}
+
+/// A name of these parts.
+///
+/// # Errors
+///
+/// `EINVAL`: too long.
+fn name_of(parts: &[&[u8]]) -> Result<Name> {
     let mut name: Name = [0; NAME_BYTES];
-    // The core puts in the first number that is free.
-    for (place, byte) in name.iter_mut().zip(b"usb4_rxe%d") {
+    let bytes = parts.iter().copied().flatten();
+    // The last byte stays zero.
+    if bytes.clone().count() >= NAME_BYTES {
+        return Err(EINVAL);
+    }
+    for (place, byte) in name.iter_mut().zip(bytes) {
         *place = *byte as ffi::c_char;
     }
-    match links()?.register(&name, netdev) {
-        Err(error) if error == EEXIST => Ok(()),
-        registered => registered,
-    }
+    Ok(name)
 }
 
 /// Waits until devices whose network device is gone are gone, too. Sleeps, takes RTNL.
