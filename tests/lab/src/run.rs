@@ -261,6 +261,7 @@ fn keep(shared: &Path, out: &Path, verdict: &mut Verdict) -> Result<()> {
             .read_to_end(&mut log)?;
         for trouble in unseen(host, &String::from_utf8_lossy(&log), &verdict.troubles) {
             println!("TROUBLE (in {name}): {}", printable(&trouble));
+            verdict.reason.get_or_insert_with(|| trouble.clone());
             verdict.troubles.push(trouble);
         }
     }

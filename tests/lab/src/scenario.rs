@@ -26,7 +26,10 @@ use crate::cache::{Cache, DEBUG};
 use crate::cli::{Cli, Command, Run, Test, OURS};
 use crate::interrupt::interrupted;
 use crate::run::{checkout, run};
-use crate::session::Verdict;
+use crate::session::{printable, Verdict};
+
+/// As much of a reason is shown behind a scenario that failed; all of it is in its output.
+const LONGEST_REASON: usize = 240;
 
 /// A script with what its header asks for.
 #[derive(Debug, PartialEq, Eq)]
@@ -167,6 +170,18 @@ impl Scenario {
         }
     }
 
+    /// Why it has not passed, in one line.
+    fn reason(&self, verdict: &Verdict) -> String {
+        if let Some(text) = &self.expects {
+            return format!("nothing said '{text}'");
+        }
+        let reason = match &verdict.reason {
+            Some(reason) => printable(reason).into_owned(),
+            None => format!("a script ended with status {}", verdict.status),
+        };
+        reason.chars().take(LONGEST_REASON).collect()
+    }
+
     /// The command line that runs it on a kernel, the way a person would type it.
     fn command(&self, kernel: &str, options: &Test) -> Vec<String> {
         let mut words = vec!["run".to_owned(), "--kernel".to_owned(), kernel.to_owned()];
@@ -239,6 +254,16 @@ fn all_scenarios() -> Result<Vec<Scenario>> {
     Ok(all)
 }
 
+/// What a run has measured, in one line.
+fn figures(verdict: &Verdict) -> String {
+    let figures: Vec<String> = verdict
+        .results
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    figures.join(" ")
+}
+
 /// Runs the chosen scenarios one after the other and closes with `N passed, N failed`.
 pub fn test(cache: &Cache, options: &Test) -> Result<ExitCode> {
     let rdma = options.rdma.as_deref();
@@ -285,20 +310,14 @@ pub fn test(cache: &Cache, options: &Test) -> Result<ExitCode> {
         );
         let start = Instant::now();
         let outcome = run(cache, &scenario.options(kernel, options)?);
-        let (passed, figures) = match &outcome {
-            Ok(verdict) => {
-                let figures: Vec<String> = verdict
-                    .results
-                    .iter()
-                    .map(|(name, value)| format!("{name}={value}"))
-                    .collect();
-                (scenario.is_passed_by(verdict), figures.join(" "))
-            }
+        let (passed, what) = match &outcome {
+            Ok(verdict) if scenario.is_passed_by(verdict) => (true, figures(verdict)),
+            Ok(verdict) => (false, scenario.reason(verdict)),
             Err(error) => (false, format!("{error:#}")),
         };
         let word = if passed { "ok" } else { "FAILED" };
         let line = format!(
-            "{word:6} {:5.1} s  {:24} {kernel}  {figures}",
+            "{word:6} {:5.1} s  {:24} {kernel}  {what}",
             start.elapsed().as_secs_f64(),
             scenario.label()
         );
@@ -332,7 +351,7 @@ pub fn test(cache: &Cache, options: &Test) -> Result<ExitCode> {
 
 #[cfg(test)]
 mod tests {
-    use super::{all_scenarios, Scenario, When};
+    use super::{all_scenarios, Scenario, When, LONGEST_REASON};
     use crate::cache::DEBUG;
     use crate::cli::Test;
     use crate::session::Verdict;
@@ -409,6 +428,20 @@ mod tests {
             .troubles
             .push("host1: [ 1.0] WARNING: on purpose".into());
         assert!(scenario.is_passed_by(&verdict));
+    }
+
+    #[test]
+    fn a_failure_says_why_in_one_line() {
+        let scenario = first(Path::new("/x/a.sh"), "# lab: --hosts 1\n");
+        let mut verdict = Verdict {
+            status: 3,
+            ..Verdict::default()
+        };
+        assert_eq!(scenario.reason(&verdict), "a script ended with status 3");
+        verdict.reason = Some("host1: FAIL: no\u{1b}carrier".into());
+        assert_eq!(scenario.reason(&verdict), "host1: FAIL: no\u{fffd}carrier");
+        verdict.reason = Some("x".repeat(1000));
+        assert_eq!(scenario.reason(&verdict).len(), LONGEST_REASON);
     }
 
     #[test]

@@ -40,6 +40,8 @@ pub const MOST_TROUBLES: usize = 200;
 const BOOT_TIME: Duration = Duration::from_secs(120);
 /// How much of a script's output is shown and kept.
 const MOST_OUTPUT: usize = 64 << 20;
+/// What a script's reason begins with: see `fail` in `tests/lab/guest/lib.sh`.
+const FAIL: &str = "FAIL: ";
 
 /// Where a host stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -73,6 +75,8 @@ pub struct Verdict {
     pub status: i32,
     /// Kernel log lines and mishaps that fail a run whatever the scripts say.
     pub troubles: Vec<String>,
+    /// What went wrong first: a trouble, or what a script gave as its reason.
+    pub reason: Option<String>,
     /// Figures that scripts recorded, in order.
     pub results: Vec<(String, String)>,
     /// Time from power-on to the slowest script's start.
@@ -283,6 +287,11 @@ impl<'a> Session<'a> {
             line
         };
         println!("host{host}: {}", printable(line));
+        if line.starts_with(FAIL) {
+            self.verdict
+                .reason
+                .get_or_insert_with(|| format!("host{host}: {line}"));
+        }
         let path = self.out.join(format!("output.{host}"));
         // The line was shown: a full disk must not end the run.
         let _ = File::options()
@@ -374,7 +383,9 @@ impl<'a> Session<'a> {
             return;
         }
         println!("host{host}: TROUBLE: {}", printable(&what));
-        self.verdict.troubles.push(format!("host{host}: {what}"));
+        let what = format!("host{host}: {what}");
+        self.verdict.reason.get_or_insert_with(|| what.clone());
+        self.verdict.troubles.push(what);
     }
 
     fn show_last_lines(&self, host: usize) {
