@@ -9,7 +9,7 @@ use std::thread;
 use usb4_rxe::rxe::time::{Nanos, Time};
 use usb4_rxe::usb4::rail::config::{Times, MAX_TRAIN};
 use usb4_rxe::usb4::rail::frame::{
-    header, Class, Credit, FrameError, Header, Kind, Loss, Record, Tag,
+    header, Class, Credit, FrameError, Header, Kind, Loss, RailStatus, Record, Status, Tag,
 };
 use usb4_rxe::usb4::rail::id::RailId;
 use usb4_rxe::usb4::rail::link::{Halves, Link, Posting, Sending};
@@ -302,6 +302,51 @@ fn a_peer_that_answers_and_allows_nothing_loses_the_rail() {
     assert_eq!(hold_back(&mut end(), 0), [(rail(0), Down::Starved)]);
     // What waited went, and nothing else does: the rail is as good as idle.
     assert_eq!(hold_back(&mut end(), 50), []);
+}
+
+/// A question of the peer's, who has seen `seen` of our frames and allows a ring more.
+fn question(rail_seq: u32, stripe: u32, seen: u32) -> (Header, Vec<u8>) {
+    let mut status = Status::default();
+    status.rails[0] = RailStatus {
+        sending: true,
+        epoch: 3,
+        sent: Seq::new(rail_seq),
+        limit: Seq::new(seen + RING),
+        window: RING as u16,
+    };
+    let (mut header, mut bytes) = head(rail_seq, stripe, 0);
+    bytes.resize(4096, 0);
+    let body = status.emit(&mut bytes[header::LEN..]).unwrap();
+    bytes.truncate(header::LEN + body);
+    header.kind = Kind::Probe;
+    header.packets = 0;
+    header.length = bytes.len() as u16;
+    (header, bytes)
+}
+
+#[test]
+fn a_peer_that_asks_and_takes_no_answer_loses_the_rail() {
+    let mut end = end();
+    join(&mut end, 3);
+    end.link.tx.completed(Time::ZERO, rail(0), 1);
+    let mut now = Time::ZERO;
+    // Answers are not packets: nobody waits to have them seen. They stay in our ring, for the peer reads none.
+    for number in 1..=20 {
+        now = now.after(Nanos::from_millis(1));
+        assert_eq!(arrive(&mut end, question(number, 1, 1)), None);
+        end.link.tick(now, &mut end.rings, &mut end.upper);
+    }
+    assert_eq!(end.link.tx.outstanding(rail(0)), 20);
+    end.send(now, Class::Rdma, 54, 4096, 0).unwrap();
+    end.link.flush(now, &mut end.rings);
+    assert!(end.link.tx.is_waiting());
+    // As the module would, which looks when something is due.
+    while end.upper.downs.is_empty() {
+        now = end.link.next_timeout();
+        assert_ne!(now, Time::NEVER, "a packet waits, and nobody will look");
+        end.link.tick(now, &mut end.rings, &mut end.upper);
+    }
+    assert_eq!(end.upper.downs, [(rail(0), Down::Starved)]);
 }
 
 #[test]

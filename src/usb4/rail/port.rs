@@ -131,7 +131,7 @@ pub enum Down {
     Stalled,
     /// Nothing arrived for too long.
     Silent,
-    /// The peer answers, and lets nothing be sent.
+    /// The peer answers, and takes no packet: it gives no credit, or what is in the ring does not leave.
     Starved,
     /// The peer does not send on it any more.
     Peer,

@@ -125,6 +125,12 @@ impl TxRail {
         self.watch.sent(now);
     }
 
+    /// Whether packets that wait may wait for this rail: for credit, or for what is in its ring and does not
+    /// leave, be it control frames only.
+    pub fn holds_up(&self) -> bool {
+        self.starved || self.joined && self.outstanding != 0
+    }
+
     /// Packets cannot go for lack of credit.
     pub fn starve(&mut self) {
         if !self.starved {

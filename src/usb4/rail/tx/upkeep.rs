@@ -153,14 +153,14 @@ impl<E: Egress, L: DerefMut<Target = [Entry]>> Sender<E, L> {
             let at = rail.watch.next(rail.doubt(waiting), &self.times);
             // Without a rail nobody can be told anything.
             next = next.earlier_of(at).earlier_of(self.untold.due());
-            if rail.starved {
+            if rail.holds_up() {
                 next = next.earlier_of(self.starved_at());
             }
         }
         next
     }
 
-    /// When rails without credit are given up: packets wait, and none has moved.
+    /// When rails that take nothing are given up: packets wait, and none has moved.
     fn starved_at(&self) -> Time {
         match self.stuck {
             Some(since) if self.is_waiting() => since.after(self.times.starved),
@@ -177,7 +177,7 @@ impl<E: Egress, L: DerefMut<Target = [Entry]>> Sender<E, L> {
             if !rail.up {
                 continue;
             }
-            if starved && rail.starved {
+            if starved && rail.holds_up() {
                 self.rail_down(now, id, Down::Starved, notices);
                 continue;
             }
