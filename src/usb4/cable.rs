@@ -64,6 +64,10 @@ pub struct Cable {
     /// Messages of the peer's being answered.
     #[pin]
     calls: Rundown,
+    /// One at a time is answered: the host behind another host router could write in the peer's name, and is
+    /// heard by another worker.
+    #[pin]
+    answering: Mutex<()>,
     #[pin]
     is_shut: Mutex<bool>,
     /// This host sleeps, or is about to.
@@ -151,6 +155,7 @@ impl Cable {
                 work <- new_delayed_work!("usb4_rxe cable"),
                 gate <- new_spinlock!(true, "usb4_rxe cable's gate"),
                 calls <- Rundown::new(),
+                answering <- new_mutex!((), "usb4_rxe cable's answer"),
                 is_shut <- new_mutex!(false, "usb4_rxe cable's end"),
                 is_asleep: Atomic::new(false),
                 number: Atomic::new(0),
@@ -252,8 +257,9 @@ impl Cable {
             login.hear(now(), &envelope.message)
         };
         if let Some(answer) = answer {
+            let _one = self.answering.lock();
             // If it is lost the peer asks again.
-            // SAFETY: As our caller promises.
+            // SAFETY: As our caller promises, and with the lock taken.
             let _ = unsafe { self.xdomain.answer(envelope.number, &answer) };
         }
         self.kick();
@@ -270,6 +276,14 @@ impl Cable {
         self.start(0);
     }
 
+    /// Has the work look when it is time; never if that is what it waits for.
+    fn start_at(self: &Arc<Self>, until: Time) {
+        if until != Time::NEVER {
+            let ms = until.since(now()).get().div_ceil(1_000_000);
+            self.start(u32::try_from(ms).unwrap_or(u32::MAX));
+        }
+    }
+
     fn start(self: &Arc<Self>, delay_ms: u32) {
         let gate = self.gate.lock();
         if *gate {
@@ -284,7 +298,12 @@ impl Cable {
             let step = {
                 let mut login = self.login.lock();
                 login.renew(self.wire());
-                login.step(now())
+                let step = login.step(now());
+                // Before somebody changes the login and kicks: this would take the place of that.
+                if let Step::Wait(until) = step {
+                    self.start_at(until);
+                }
+                step
             };
             self.tell_news();
             match step {
@@ -318,12 +337,7 @@ impl Cable {
                     // Once: who does not hear it sees the silence.
                     self.request(&Message::Logout { epoch });
                 }
-                Step::Wait(Time::NEVER) => return,
-                Step::Wait(until) => {
-                    let ms = until.since(now()).get().div_ceil(1_000_000);
-                    self.start(u32::try_from(ms).unwrap_or(u32::MAX));
-                    return;
-                }
+                Step::Wait(_) => return,
             }
         }
     }

@@ -201,19 +201,19 @@ impl XDomain {
     ///
     /// # Safety
     ///
-    /// Called by the protocol handler.
+    /// Called by the protocol handler, and by one at a time.
     ///
     /// # Errors
     ///
     /// What the core says.
     pub unsafe fn answer(&self, number: u32, message: &Message) -> Result {
         // SAFETY: The domain is there, as the type says. The core sends a copy before it returns; that
-        // is its contract, thunderbolt_net answers from its stack. It calls one protocol handler at a
-        // time, so nobody else writes the answer now. What it reads of it after that, until its work
-        // item has run, it reads in the control worker of our domain. That is where we are, unless the
-        // peer of another host router writes in the name of this one: then it may see half an answer,
-        // and does no more than compare. (It would do so, too, with memory that is free, if the cable
-        // went within these microseconds: nothing of the core's says when they are over.)
+        // is its contract, thunderbolt_net answers from its stack. Nobody else writes the answer now, as our
+        // caller promises. What the core reads of it after that, until its work item has run, it reads in the
+        // control worker of our domain. That is where we are, unless the peer of another host router writes
+        // in the name of this one: then it may see half an answer, and does no more than compare. (It would
+        // do so, too, with memory that is free, if the cable went within these microseconds: nothing of the
+        // core's says when they are over.)
         unsafe {
             *self.answer.get() = self.envelope(number, true, message).emit();
             let sent = compat::tb_xdomain_response(
