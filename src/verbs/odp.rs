@@ -245,8 +245,12 @@ impl OnDemand {
                     return Err(Fault::Absent);
                 }
                 Found::Failed => {
-                    if let Some(page) = known.pages.get_mut(piece.block) {
-                        page.told();
+                    // It was for all that this access asked for. Left behind on the other pages, which may
+                    // be in order, the verdict would meet the next one there.
+                    for piece in pieces {
+                        if let Some(page) = known.pages.get_mut(piece.block) {
+                            page.told();
+                        }
                     }
                     known.told = known.asked;
                     return Err(Fault::Gone);

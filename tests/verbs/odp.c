@@ -155,6 +155,10 @@ static void mappings(struct rig *rig)
 	at.addr += 2 * PAGE - 8;
 	wire_refused(&wire, IBV_WR_RDMA_WRITE, good, 16, at, IBV_WC_REM_ACCESS_ERR);
 	wire_refused(&wire, IBV_WR_RDMA_READ, good, 16, at, IBV_WC_REM_ACCESS_ERR);
+	/* What reaches from the hole into a page that is only not there yet is refused; the page alone is not. */
+	wire_refused(&wire, IBV_WR_RDMA_WRITE, good, 16, (struct place){ (uintptr_t)memory + 4 * PAGE - 8, mr->rkey }, IBV_WC_REM_ACCESS_ERR);
+	EQUAL(wire_rdma(&wire, IBV_WR_RDMA_WRITE, good, 8, (struct place){ (uintptr_t)memory + 4 * PAGE, mr->rkey }), IBV_WC_SUCCESS);
+	EQUAL(memory[4 * PAGE + 7], 0x5a);
 	/* It is filled, and there it is. */
 	CHECK(mmap(memory + 2 * PAGE, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == memory + 2 * PAGE);
 	EQUAL(wire_rdma(&wire, IBV_WR_RDMA_WRITE, good, 16, at), IBV_WC_SUCCESS);

@@ -31,7 +31,8 @@ const HERE: u64 = 1;
 const WRITABLE: u64 = 1 << 1;
 const WRITTEN: u64 = 1 << 2;
 const FAILED: u64 = 1 << 3;
-const FLAGS: u64 = HERE | WRITABLE | WRITTEN | FAILED;
+const WRITE_FAILED: u64 = 1 << 4;
+const FLAGS: u64 = HERE | WRITABLE | WRITTEN | FAILED | WRITE_FAILED;
 
 impl Page {
     /// Nothing is known.
@@ -50,20 +51,24 @@ impl Page {
         }
     }
 
-    /// It could not be made writable: the next access that looks for it shall know.
+    /// It could not be made writable: the next access that is to write it shall know. Who only reads it asks
+    /// for less, and may get it.
     pub fn write_failed(&mut self) {
         if self.0 & WRITABLE == 0 {
-            self.0 |= FAILED;
+            self.0 |= WRITE_FAILED;
         }
     }
 
     /// What an access finds.
     #[inline]
     pub fn find(self, write: bool) -> Found {
-        let need = if write { HERE | WRITABLE } else { HERE };
+        let (need, bad) = match write {
+            true => (HERE | WRITABLE, FAILED | WRITE_FAILED),
+            false => (HERE, FAILED),
+        };
         if self.0 & need == need {
             Found::Here(self.0 & !FLAGS)
-        } else if self.0 & FAILED != 0 {
+        } else if self.0 & bad != 0 {
             Found::Failed
         } else {
             Found::Absent
@@ -72,7 +77,7 @@ impl Page {
 
     /// An access was told that it failed: the next one may try again.
     pub fn told(&mut self) {
-        self.0 &= !FAILED;
+        self.0 &= !(FAILED | WRITE_FAILED);
     }
 
     /// It is being written.
@@ -192,6 +197,17 @@ mod tests {
         page.told();
         assert_eq!(page.find(true), Found::Absent);
         assert_eq!(page.find(false), Found::Here(ADDR));
+    }
+
+    #[test]
+    fn who_reads_is_not_told_that_writing_failed() {
+        let mut page = Page::ABSENT;
+        page.write_failed();
+        assert_eq!(page.find(false), Found::Absent);
+        assert_eq!(page.find(true), Found::Failed);
+        page.fetched(ADDR, false);
+        assert_eq!(page.find(false), Found::Here(ADDR));
+        assert_eq!(page.find(true), Found::Absent, "to be asked for again");
     }
 
     fn want(first: usize, count: usize, write: bool) -> Want {
