@@ -348,6 +348,16 @@ struct net *rust_helper_dev_net(const struct net_device *dev)
 	return dev_net(dev);
 }
 
+struct net *rust_helper_maybe_get_net(struct net *net)
+{
+	return maybe_get_net(net);
+}
+
+void rust_helper_put_net(struct net *net)
+{
+	put_net(net);
+}
+
 bool rust_helper_net_eq(const struct net *net1, const struct net *net2)
 {
 	return net_eq(net1, net2);
@@ -891,13 +901,8 @@ void rust_helper_netif_wake_queue(struct net_device *device)
 	netif_wake_queue(device);
 }
 
-/* Each entry of a table, reserved ones left out. */
+/* The first entry of a table from *index on, reserved ones left out. */
 void *usb4_rxe_xa_find(struct xarray *xa, unsigned long *index)
 {
 	return xa_find(xa, index, ULONG_MAX, XA_PRESENT);
-}
-
-void *usb4_rxe_xa_find_after(struct xarray *xa, unsigned long *index)
-{
-	return xa_find_after(xa, index, ULONG_MAX, XA_PRESENT);
 }

@@ -12,7 +12,7 @@ use kernel::time::msecs_to_jiffies;
 use kernel::workqueue::{impl_has_delayed_work, impl_has_work, new_delayed_work, new_work};
 use kernel::workqueue::{DelayedWork, Queue, Work, WorkItem};
 
-use super::core_device::{allocate, CoreDevice};
+use super::core_device::{allocate, CoreDevice, Namespace};
 use super::name::Name;
 use crate::usb4::netdev::Netdev;
 use crate::verbs::device::Device;
@@ -133,7 +133,9 @@ impl Links {
         // Until it is in the books nobody would tell it that its network device has moved on to another
         // namespace.
         let rtnl = Rtnl::lock();
-        let ib = allocate(&device, netdev)?;
+        // The core does not hold it, and looks at it until the device is registered, or gone again.
+        let namespace = Namespace::of(netdev, &rtnl)?;
+        let ib = allocate(&device, netdev, &namespace)?;
         // SAFETY: New, and held by us until it is deallocated below or by the core.
         let core = unsafe { CoreDevice::hold(ib) };
         let link = Link {

@@ -11,6 +11,7 @@ use super::commands::LINK_OPS;
 use super::name::Name;
 use crate::usb4::netdev::Netdev;
 use crate::verbs::device::Device;
+use crate::verbs::lock::Rtnl;
 use crate::verbs::object::Object;
 use crate::verbs::ops::OPS;
 
@@ -84,14 +85,48 @@ impl Drop for CoreDevice {
     }
 }
 
-/// Makes a device that the core does not know yet.
-pub fn allocate(device: &Arc<Device>, netdev: &Netdev) -> Result<*mut compat::ib_device> {
-    // SAFETY: `SIZE` leaves room for ours behind the core's part; the network device is held, and
-    // with it its namespace.
-    let ib = unsafe {
-        let net = compat::dev_net(netdev.raw());
-        compat::_ib_alloc_device(Object::<compat::ib_device, Device>::SIZE, net)
-    };
+/// A network namespace that does not end meanwhile.
+///
+/// # Invariants
+///
+/// The pointer is to a namespace, and holds it.
+pub struct Namespace(*mut compat::net);
+
+impl Namespace {
+    /// Holds that of a network device, where it stays for as long as RTNL is held.
+    ///
+    /// # Errors
+    ///
+    /// `ENODEV`: it is ending.
+    pub fn of(netdev: &Netdev, _rtnl: &Rtnl) -> Result<Self> {
+        // SAFETY: The network device is held. A namespace that ends waits until its devices have moved on,
+        // which takes RTNL, or are let go of.
+        let net = unsafe { compat::maybe_get_net(compat::dev_net(netdev.raw())) };
+        if net.is_null() {
+            return Err(ENODEV);
+        }
+        // INVARIANT: Held just now.
+        Ok(Self(net))
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        // SAFETY: By the type's invariants it is ours to let go of.
+        unsafe { compat::put_net(self.0) };
+    }
+}
+
+/// Makes a device that the core does not know yet, in a namespace that is to be held until it does, or
+/// never will.
+pub fn allocate(
+    device: &Arc<Device>,
+    netdev: &Netdev,
+    namespace: &Namespace,
+) -> Result<*mut compat::ib_device> {
+    // SAFETY: `SIZE` leaves room for ours behind the core's part; the namespace is held.
+    let ib =
+        unsafe { compat::_ib_alloc_device(Object::<compat::ib_device, Device>::SIZE, namespace.0) };
     if ib.is_null() {
         return Err(ENOMEM);
     }
