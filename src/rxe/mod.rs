@@ -20,6 +20,7 @@ pub mod rate;
 pub mod requester;
 pub mod responder;
 pub mod retry;
+pub mod round;
 pub mod sge;
 pub mod srq;
 pub mod storage;

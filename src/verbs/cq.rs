@@ -17,7 +17,7 @@ use kernel::prelude::*;
 use kernel::sync::atomic::{ordering, Atomic};
 use kernel::sync::{Arc, ArcBorrow};
 
-use super::device::limits;
+use super::device::{limits, Device};
 use super::lock::{new_irq_lock, IrqLock, Rundown};
 use super::object::Object;
 use super::qp::QpName;
@@ -310,6 +310,9 @@ unsafe fn create(
     if cqe > limits::CQE {
         return Err(EINVAL);
     }
+    // SAFETY: The core has set the device, which lives longer than its objects.
+    let device = unsafe { Device::from_ib((*ib).device) };
+    let place = device.cq_quota.take()?;
     let ring = match &udata {
         Some(udata) => {
             let queue = Queue::create(cqe, WC_BYTES, Some(udata))?;
@@ -340,6 +343,7 @@ unsafe fn create(
         (*ib).cqe = capacity as i32;
         Object::set(ib, cq);
     }
+    place.keep();
     Ok(())
 }
 
@@ -353,7 +357,7 @@ pub unsafe extern "C" fn destroy_cq(
     _udata: *mut compat::ib_udata,
 ) -> core::ffi::c_int {
     // SAFETY: As our caller promises; we always succeed, so the core does not use it again.
-    let cq: Arc<Cq> = unsafe { Object::take(ib) };
+    let (cq, device): (Arc<Cq>, _) = unsafe { (Object::take(ib), Device::from_ib((*ib).device)) };
     cq.callers.close();
     let queue = match &cq.state.lock().ring {
         Ring::User { queue, .. } => Some(queue.clone()),
@@ -362,6 +366,7 @@ pub unsafe extern "C" fn destroy_cq(
     if let Some(queue) = queue {
         queue.unmap();
     }
+    device.cq_quota.put();
     0
 }
 

@@ -24,6 +24,7 @@ use super::mcast::Groups;
 use super::numbers::Numbers;
 use super::object::{Inner, Object};
 use super::qp::Qp;
+use super::quota::Quota;
 use super::schedule::Schedule;
 use super::stats::Counters;
 use super::table::{self, Table};
@@ -50,6 +51,10 @@ pub struct Device {
     /// Queue pairs by number.
     #[pin]
     pub qps: Table<Qp>,
+    /// How many there may be.
+    pub qp_quota: Quota,
+    /// How many completion queues there may be.
+    pub cq_quota: Quota,
     /// Memory regions and windows by key.
     #[pin]
     pub keys: Keys,
@@ -113,6 +118,8 @@ impl Device {
         let device = Arc::pin_init(
             try_pin_init!(Self {
                 qps <- Table::new(),
+                qp_quota: Quota::new(limits::QP),
+                cq_quota: Quota::new(limits::OBJECTS),
                 keys <- Keys::new(),
                 ahs <- Handles::new(),
                 groups <- Groups::new(),

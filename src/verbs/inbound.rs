@@ -130,24 +130,6 @@ impl<'a> Inbound<'a> {
         }
     }
 
-    /// Packets are lost, and nobody knows whose.
-    pub fn all_lost(&mut self) {
-        self.settle();
-        if let Some(device) = self.device {
-            device.qps.for_each(self.bh, |qp| Qp::loss(qp, self.bh));
-        }
-    }
-
-    /// The peer can be reached again.
-    pub fn reconnected(&mut self) {
-        self.settle();
-        if let Some(device) = self.device {
-            device
-                .qps
-                .for_each(self.bh, |qp| Qp::reconnected(qp, self.bh));
-        }
-    }
-
     /// Lets the last queue pair answer.
     pub fn finish(mut self) {
         self.settle();

@@ -16,13 +16,13 @@
 //! Order of locks: a window's, then a region's.
 
 use kernel::prelude::*;
-use kernel::sync::atomic::{ordering, Atomic};
 use kernel::sync::Arc;
 
 use super::limits;
 use super::lock::Bh;
 use super::mr::{Handle, Mr};
 use super::mw::Mw;
+use super::quota::{Quota, Taken};
 use super::table::{Reserved, Table};
 use crate::rxe::access::{AccessError, Facts, Identity};
 use crate::rxe::wqe::{BindMw, RegMr};
@@ -63,44 +63,6 @@ pub enum Kind {
     Region,
     /// A memory window.
     Window,
-}
-
-/// How many objects there are, of how many there may be.
-struct Quota {
-    used: Atomic<u32>,
-    most: u32,
-}
-
-/// A place of a quota. Dropping it gives it back.
-struct Taken<'a>(&'a Quota);
-
-impl Quota {
-    fn new(most: u32) -> Self {
-        Self {
-            used: Atomic::new(0),
-            most,
-        }
-    }
-
-    fn take(&self) -> Result<Taken<'_>> {
-        let before = self.used.fetch_add(1, ordering::Relaxed);
-        // Dropped, and so given back, if it is one too many.
-        let taken = Taken(self);
-        if before >= self.most {
-            return Err(ENOMEM);
-        }
-        Ok(taken)
-    }
-
-    fn put(&self) {
-        self.used.fetch_sub(1, ordering::Relaxed);
-    }
-}
-
-impl Drop for Taken<'_> {
-    fn drop(&mut self) {
-        self.0.put();
-    }
 }
 
 /// The number in a key.
@@ -233,7 +195,7 @@ impl NewKey<'_> {
     pub fn publish(self, object: Arc<Keyed>) -> Result {
         self.number.publish(object)?;
         // The object's, until it is removed.
-        core::mem::forget(self.taken);
+        self.taken.keep();
         Ok(())
     }
 }

@@ -49,6 +49,7 @@ pub mod port;
 pub mod qp;
 pub mod query;
 pub mod queue;
+pub mod quota;
 pub mod schedule;
 pub mod srq;
 pub mod stats;

@@ -172,18 +172,13 @@ impl<T: Send + Sync> Table<T> {
         unsafe { self.load(number).as_ref() }
     }
 
-    /// Shows every object.
-    pub fn for_each<'a>(&'a self, bh: &'a Bh, mut show: impl FnMut(ArcBorrow<'a, T>)) {
-        let mut index = 0;
+    /// The first number in use from one on.
+    pub fn first_from(&self, number: u32) -> Option<u32> {
+        let mut index = number as usize;
         // SAFETY: The xarray is initialised; reading it takes no lock.
-        let mut entry = unsafe { compat::usb4_rxe_xa_find(self.entries.get(), &mut index) };
-        while !entry.is_null() {
-            // SAFETY: As in `get`.
-            show(unsafe { ArcBorrow::from_raw(entry.cast::<T>().cast_const()) });
-            // SAFETY: As above.
-            entry = unsafe { compat::usb4_rxe_xa_find_after(self.entries.get(), &mut index) };
-        }
-        let _ = bh;
+        let entry = unsafe { compat::usb4_rxe_xa_find(self.entries.get(), &mut index) };
+        // Numbers have 32 bits.
+        (!entry.is_null()).then_some(index as u32)
     }
 
     /// Takes an object out: after this no reader has it any more. Sleeps.

@@ -322,7 +322,7 @@ impl Wire {
                 port.reconnected();
             }
             self.mark(rail, true);
-            port.finish(&rx.watcher);
+            port.finish(&mut rx.news, &rx.watcher);
             (old, ended)
         };
         drop(bh);
@@ -335,13 +335,11 @@ impl Wire {
     }
 
     /// The interface is up again.
-    pub fn reconnected(&self) {
+    pub fn reconnected(self: &Arc<Self>) {
         let bh = Bh::disable();
-        let mut rx = self.rx.lock(&bh);
-        let rx = &mut *rx;
-        let mut port = Port::new(self, &bh, &mut rx.frames, &rx.device, &rx.netdev);
-        port.reconnected();
-        port.finish(&None);
+        self.rx.lock(&bh).news.reconnected();
+        drop(bh);
+        Self::kick(self.as_arc_borrow());
     }
 
     /// A rail is dead, or is to be. After this its rings are used no more.
@@ -369,7 +367,7 @@ impl Wire {
                 (tx.out.replace(rail, None), waiting)
             };
             port.forget_down(rail);
-            port.finish(&rx.watcher);
+            port.finish(&mut rx.news, &rx.watcher);
             (old, ended, waiting)
         };
         drop(waiting);
@@ -403,7 +401,8 @@ impl Wire {
             rx: &mut rx.receiver,
         };
         halves.reset(now(), &mut port);
-        port.finish(&None);
+        port.finish(&mut rx.news, &None);
+        Self::kick(self.as_arc_borrow());
     }
 
     /// Marks a rail as up or not. The receiving half is locked.
@@ -443,7 +442,7 @@ impl Wire {
     }
 
     /// Drops what waits for a rail, as if it had been lost on the way, if such memory is among it.
-    pub fn abandon(&self, is_wanted: impl Fn(Lent) -> bool) {
+    pub fn abandon(self: &Arc<Self>, is_wanted: impl Fn(Lent) -> bool) {
         let bh = Bh::disable();
         let mut rx = self.rx.lock(&bh);
         let rx = &mut *rx;
@@ -458,7 +457,8 @@ impl Wire {
                 tx.sender.abandon(&mut tx.out, &mut port);
             }
         }
-        port.finish(&None);
+        port.finish(&mut rx.news, &None);
+        Self::kick(self.as_arc_borrow());
     }
 
     /// Such memory should have been sent long ago: has the rails taken down whose rings still have it,

@@ -20,6 +20,7 @@ use kernel::sync::{Arc, ArcBorrow};
 use kernel::workqueue::WorkItem;
 
 use crate::rxe::qpn::Qpn;
+use crate::rxe::round::Round;
 use crate::rxe::time::{Nanos, Time};
 use crate::usb4::netdev::Netdev;
 use crate::usb4::rail::frame::{Class, Loss};
@@ -30,6 +31,7 @@ use crate::verbs::deliver;
 use crate::verbs::device::Device;
 use crate::verbs::inbound::{Inbound, Pieces, Verdict};
 use crate::verbs::lock::Bh;
+use crate::verbs::qp::Qp;
 use crate::verbs::timer::{self, now, HasTimer};
 
 use super::rx::{Frame, Frames, Rx};
@@ -54,6 +56,47 @@ const WATCH_FIRST: Nanos = Nanos::from_millis(4);
 const WATCH_LAST: Nanos = Nanos::from_millis(64);
 /// Queue pairs remembered that lost a packet; with more, all are told.
 const LOSERS: usize = 16;
+
+/// What all queue pairs are to be told.
+#[derive(Default)]
+pub struct News {
+    /// Packets are lost, and nobody knows whose.
+    lost: Round,
+    /// The peer can be reached again.
+    reconnected: Round,
+}
+
+impl News {
+    /// The peer can be reached again.
+    pub fn reconnected(&mut self) {
+        self.reconnected.begin();
+    }
+}
+
+impl Rx {
+    /// Tells queue pairs what all are to be told, in a pass that began at `now`; at least one. Returns whether
+    /// there are more.
+    fn tell_all(&mut self, bh: &Bh, now: Time) -> bool {
+        let Some(device) = &self.device else {
+            self.news = News::default();
+            return false;
+        };
+        let News { lost, reconnected } = &mut self.news;
+        let lost = (lost, Qp::loss as fn(ArcBorrow<'_, Qp>, &Bh));
+        for (round, tell) in [lost, (reconnected, Qp::reconnected)] {
+            while let Some(qpn) = round.next(|from| device.qps.first_from(from)) {
+                // It may be gone by now.
+                if let Some(qp) = device.qps.get(bh, qpn) {
+                    tell(qp, bh);
+                }
+                if timer::now().since(now) >= SPELL {
+                    return true;
+                }
+            }
+        }
+        false
+    }
+}
 
 /// How busy the wire is.
 #[derive(Default)]
@@ -145,6 +188,7 @@ impl Wire {
         let next = self.go_on(bh, rx, now, due);
         rx.pace.due_at = next;
         more |= next == Time::ZERO;
+        more |= rx.tell_all(bh, now);
 
         if !more && now.since(rx.pace.last) >= rx.pace.patience() {
             if came == 0 {
@@ -218,7 +262,7 @@ impl Wire {
             // Answers tell what came, and save the peer the question.
             halves.learn(now);
         }
-        port.finish(&rx.watcher);
+        port.finish(&mut rx.news, &rx.watcher);
         self.counters.rx_frames.add(came.into());
         (came, is_over || came >= PASS)
     }
@@ -234,7 +278,7 @@ impl Wire {
         }
         let mut port = Port::new(self, bh, &mut rx.frames, &rx.device, &rx.netdev);
         halves.tick(now, &mut port);
-        port.finish(&rx.watcher);
+        port.finish(&mut rx.news, &rx.watcher);
         // What queue pairs answered.
         halves.flush(now)
     }
@@ -387,17 +431,18 @@ impl<'a> Port<'a> {
         self.reconnected = true;
     }
 
-    /// Lets queue pairs answer and passes on what was noted. The sending half is not locked.
-    pub fn finish(mut self, watcher: &Option<Arc<dyn super::Watcher>>) {
+    /// Lets queue pairs answer and passes on what was noted: what all are to be told, one pass after the other
+    /// does, so the work is to be kicked. The sending half is not locked.
+    pub fn finish(mut self, news: &mut News, watcher: &Option<Arc<dyn super::Watcher>>) {
         if self.all_lost {
-            self.inbound.all_lost();
+            news.lost.begin();
         } else {
             for qpn in self.losers.iter().take(self.loser_count) {
                 self.inbound.lost(*qpn);
             }
         }
         if self.reconnected {
-            self.inbound.reconnected();
+            news.reconnected();
         }
         self.inbound.finish();
         let Some(watcher) = watcher else { return };

@@ -40,6 +40,7 @@ pub struct Rx {
     pub netdev: Option<Netdev>,
     pub watcher: Option<Arc<dyn Watcher>>,
     pub pace: super::poll::Pace,
+    pub news: super::poll::News,
 }
 
 impl Rx {
@@ -56,6 +57,7 @@ impl Rx {
             netdev: None,
             watcher: Some(watcher),
             pace: Default::default(),
+            news: Default::default(),
         })
     }
 }

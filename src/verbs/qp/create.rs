@@ -111,6 +111,7 @@ unsafe fn create(
         QpType::Gsi => (Qpn::GSI.get(), Qpn::GSI.get()),
         QpType::Rc | QpType::Uc | QpType::Ud => (LOWEST_QPN, HIGHEST_QPN),
     };
+    let place = device.qp_quota.take()?;
     let number = device.qps.reserve(low, high)?;
     let qpn = Qpn::new(number.get());
 
@@ -209,6 +210,7 @@ unsafe fn create(
     }
     // From here on packets find it.
     number.publish(qp.clone())?;
+    place.keep();
     // SAFETY: `ib` is a new object of our size; `destroy_qp` takes back what is set here.
     unsafe {
         (*ib).qp_num = qpn.get();
@@ -240,5 +242,6 @@ pub unsafe extern "C" fn destroy_qp(
     if let Some(rq) = &qp.rq {
         rq.ring.unmap();
     }
+    qp.device.qp_quota.put();
     0
 }
