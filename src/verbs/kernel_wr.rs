@@ -11,6 +11,7 @@ use core::slice;
 use kernel::prelude::*;
 
 use super::ah::Ah;
+use super::limits;
 use super::object::Object;
 use super::qp::SendQueue;
 use super::queue::Queue;
@@ -28,6 +29,8 @@ use crate::rxe::wqe::{RegMr, Remote, SendTail, Sge};
 const ENTRY_BYTES: usize = SEND_WQE_BYTES + PIECES * size_of::<Sge>();
 /// The most pieces a request has.
 const PIECES: usize = 32;
+/// What an atomic operation reads and writes.
+const ATOMIC_BYTES: u32 = 8;
 
 // The core's and the engine's piece are the same thing.
 const _: () = {
@@ -82,6 +85,7 @@ pub unsafe fn write_send(sq: &SendQueue, at: u32, wr: &compat::ib_send_wr) -> Re
     let op = unsafe { operation(sq, wr)? };
     let flags = wr.send_flags as u32;
     let has = |flag: compat::ib_send_flags| flags & flag as u32 != 0;
+    check(&op, list, has(compat::ib_send_flags_IB_SEND_INLINE))?;
 
     let mut entry = [0u8; ENTRY_BYTES];
     let entry = entry
@@ -106,6 +110,22 @@ pub unsafe fn write_send(sq: &SendQueue, at: u32, wr: &compat::ib_send_wr) -> Re
     encode_send(&posted, entry).map_err(|TooLong| EINVAL)?;
     sq.ring.write(at, entry);
     Ok(())
+}
+
+/// Refuses at once what could only fail later, and with it the queue pair.
+fn check(op: &PostedOp, list: &[Sge], is_inline: bool) -> Result {
+    let total = crate::rxe::sge::total(list).ok_or(EINVAL)?;
+    let is_right = match op {
+        PostedOp::Datagram { .. } | PostedOp::Send(_) | PostedOp::Write { .. } => true,
+        PostedOp::CompareSwap { remote, .. } | PostedOp::FetchAdd { remote, .. } => {
+            !is_inline && total == ATOMIC_BYTES && remote.va % u64::from(ATOMIC_BYTES) == 0
+        }
+        PostedOp::Read(_) | PostedOp::LocalInvalidate(_) | PostedOp::RegMr(_) => !is_inline,
+    };
+    match is_right && total <= limits::MESSAGE {
+        true => Ok(()),
+        false => Err(EINVAL),
+    }
 }
 
 /// Copies inline data.
