@@ -85,7 +85,12 @@ pub unsafe fn write_send(sq: &SendQueue, at: u32, wr: &compat::ib_send_wr) -> Re
     let op = unsafe { operation(sq, wr)? };
     let flags = wr.send_flags as u32;
     let has = |flag: compat::ib_send_flags| flags & flag as u32 != 0;
-    check(&op, list, has(compat::ib_send_flags_IB_SEND_INLINE))?;
+    check(
+        sq.qp_type,
+        &op,
+        list,
+        has(compat::ib_send_flags_IB_SEND_INLINE),
+    )?;
 
     let mut entry = [0u8; ENTRY_BYTES];
     let entry = entry
@@ -113,7 +118,14 @@ pub unsafe fn write_send(sq: &SendQueue, at: u32, wr: &compat::ib_send_wr) -> Re
 }
 
 /// Refuses at once what could only fail later, and with it the queue pair.
-fn check(op: &PostedOp, list: &[Sge], is_inline: bool) -> Result {
+fn check(qp_type: QpType, op: &PostedOp, list: &[Sge], is_inline: bool) -> Result {
+    let is_unreliable = matches!(
+        op,
+        PostedOp::Send(SendTail::Plain | SendTail::Imm(_)) | PostedOp::Write { .. }
+    );
+    if qp_type == QpType::Uc && !is_unreliable {
+        return Err(EINVAL);
+    }
     let total = crate::rxe::sge::total(list).ok_or(EINVAL)?;
     let is_right = match op {
         PostedOp::Datagram { .. } | PostedOp::Send(_) | PostedOp::Write { .. } => true,

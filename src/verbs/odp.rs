@@ -245,8 +245,7 @@ impl OnDemand {
                     return Err(Fault::Absent);
                 }
                 Found::Failed => {
-                    // It was for all that this access asked for. Left behind on the other pages, which may
-                    // be in order, the verdict would meet the next one there.
+                    // Nor is it left behind on the other pages of this access, for the next one there.
                     for piece in pieces {
                         if let Some(page) = known.pages.get_mut(piece.block) {
                             page.told();
@@ -420,9 +419,22 @@ impl Shared {
         }
     }
 
-    /// Tells who waits for pages that they cannot be fetched. `asked`: how many had asked when the
-    /// fetch began.
-    fn give_up(&self, want: &Want, asked: u64) {
+    /// Fetches what somebody waits for, and notes what cannot be fetched. `asked`: how many had asked before.
+    fn serve(&self, want: &Want, asked: u64) {
+        if self.fetch(want.first, want.count, want.write, true).is_ok() {
+            return;
+        }
+        // One by one: a page that is in order shall not be refused because of its neighbour, which is all that
+        // the core says.
+        for page in want.first..want.first.saturating_add(want.count) {
+            if want.count == 1 || self.fetch(page, 1, want.write, true).is_err() {
+                self.give_up(page, want.write, asked);
+            }
+        }
+    }
+
+    /// Tells who waits for a page that it cannot be fetched. `asked`: how many had asked when the fetch began.
+    fn give_up(&self, page: usize, write: bool, asked: u64) {
         let bh = Bh::disable();
         let mut known = self.pages.lock(&bh);
         if asked == known.told {
@@ -431,9 +443,8 @@ impl Shared {
             // then. Whoever else waits asks again.
             return;
         }
-        let end = want.first.saturating_add(want.count);
-        for page in known.pages.iter_mut().take(end).skip(want.first) {
-            match want.write {
+        if let Some(page) = known.pages.get_mut(page) {
+            match write {
                 true => page.write_failed(),
                 false => page.failed(),
             }
@@ -488,10 +499,7 @@ impl WorkItem for Shared {
             let Some(want) = next else {
                 return;
             };
-            let fetched = this.fetch(want.first, want.count, want.write, true);
-            if fetched.is_err() {
-                this.give_up(&want, asked);
-            }
+            this.serve(&want, asked);
         }
     }
 }

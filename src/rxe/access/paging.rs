@@ -4,7 +4,7 @@
 //!
 //! ```text
 //!                 fetched (readable, or writable too)
-//!      Absent ------------------------------------------> Here
+//!      Absent ------------------------------------------> Here (or here, and cannot be written)
 //!       ^  ^ \                                            /  |
 //!       |  |  '--- cannot be fetched ---> Failed         /   | a write marks it Written,
 //!       |  |                               |            /    | which needs a writable page

@@ -200,7 +200,7 @@ impl Peer {
         if let Err(error) = link::add_automatic(&netdev) {
             let rails = self.rails.lock();
             let name = rails.name();
-            pr_err!("{name}: no RDMA device ({error:?}); try 'rdma link add usb4_rxe0 type usb4_rxe netdev {name}'\n");
+            pr_err!("{name}: no RDMA device ({error:?}); try 'rdma link add NAME type usb4_rxe netdev {name}'\n");
         }
     }
 

@@ -46,6 +46,8 @@ const PASS: u32 = 256;
 /// How long a pass takes in frames, about: a frame may bring one packet or two hundred, and set free many that
 /// had to wait for it.
 const SPELL: Nanos = Nanos::from_millis(1);
+/// How long a pass tells queue pairs what all are to be told.
+const TELL: Nanos = Nanos::from_micros(250);
 /// Frames that come at most this far apart are waited for without an interrupt, for twice as long as
 /// they usually take; others are not worth the CPU.
 const CLOSE: Nanos = Nanos::from_micros(50);
@@ -74,22 +76,26 @@ impl News {
 }
 
 impl Rx {
-    /// Tells queue pairs what all are to be told, in a pass that began at `now`; at least one. Returns whether
-    /// there are more.
-    fn tell_all(&mut self, bh: &Bh, now: Time) -> bool {
+    /// Tells queue pairs what all are to be told, for a while. Returns whether there are more.
+    fn tell_all(&mut self, bh: &Bh) -> bool {
         let Some(device) = &self.device else {
             self.news = News::default();
             return false;
         };
         let News { lost, reconnected } = &mut self.news;
-        let lost = (lost, Qp::loss as fn(ArcBorrow<'_, Qp>, &Bh));
-        for (round, tell) in [lost, (reconnected, Qp::reconnected)] {
+        if !lost.is_under_way() && !reconnected.is_under_way() {
+            return false;
+        }
+        let begun = timer::now();
+        // A cable that loses much begins the other round again and again: this one goes first.
+        let reconnected = (reconnected, Qp::reconnected as fn(ArcBorrow<'_, Qp>, &Bh));
+        for (round, tell) in [reconnected, (lost, Qp::loss)] {
             while let Some(qpn) = round.next(|from| device.qps.first_from(from)) {
                 // It may be gone by now.
                 if let Some(qp) = device.qps.get(bh, qpn) {
                     tell(qp, bh);
                 }
-                if timer::now().since(now) >= SPELL {
+                if timer::now().since(begun) >= TELL {
                     return true;
                 }
             }
@@ -188,7 +194,7 @@ impl Wire {
         let next = self.go_on(bh, rx, now, due);
         rx.pace.due_at = next;
         more |= next == Time::ZERO;
-        more |= rx.tell_all(bh, now);
+        more |= rx.tell_all(bh);
 
         if !more && now.since(rx.pace.last) >= rx.pace.patience() {
             if came == 0 {

@@ -16,7 +16,7 @@ pub type Name = [ffi::c_char; NAME_BYTES];
 /// What devices that come without a command are called, with a number behind.
 pub const PREFIX: &[u8] = b"usb4_rxe";
 
-/// The name with the number that a network device has in its own, if that is still its first one.
+/// The name with the number that a network device has in its own, if that is `usb4ethN`.
 pub fn numbered_as(netdev: &Netdev) -> Option<Name> {
     let rtnl = Rtnl::lock();
     let number = netdev.name(&rtnl).to_bytes().strip_prefix(b"usb4eth")?;

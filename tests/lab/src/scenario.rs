@@ -172,12 +172,13 @@ impl Scenario {
 
     /// Why it has not passed, in one line.
     fn reason(&self, verdict: &Verdict) -> String {
-        if let Some(text) = &self.expects {
-            return format!("nothing said '{text}'");
-        }
-        let reason = match &verdict.reason {
+        let first = match &verdict.reason {
             Some(reason) => printable(reason).into_owned(),
             None => format!("a script ended with status {}", verdict.status),
+        };
+        let reason = match &self.expects {
+            Some(text) => format!("nothing said '{text}', but: {first}"),
+            None => first,
         };
         reason.chars().take(LONGEST_REASON).collect()
     }
