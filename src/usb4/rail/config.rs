@@ -60,9 +60,9 @@ pub struct Times {
     pub again: Nanos,
     /// A rail without a sign of arrival for this long is dead, whatever the others say.
     pub dead: Nanos,
-    /// A rail without credit, or with frames that do not leave its ring, while packets wait and nothing moves
-    /// for this long, is given up: the peer may answer, but it takes nothing. Longer than `dead`: a peer's ring can be full of frames
-    /// that wait for those of another, dead rail.
+    /// A rail without credit, or with frames that do not leave its ring, while packets wait and nothing
+    /// moves for this long, is given up: the peer may answer, but it takes nothing. Longer than `dead`: a
+    /// peer's ring can be full of frames that wait for those of another, dead rail.
     pub starved: Nanos,
     /// A new rail that the peer did not answer on for this long is given up.
     pub join: Nanos,

@@ -20,7 +20,7 @@ lab wait 60 bash -c devices_are || fail "$(rdma link; usb4_peers)"
 # An RDMA device has the number of its interface, also when two peers come at the same time.
 for interface in $interfaces; do
 	number=${interface#usb4eth}
-	[ "$(</sys/class/infiniband/usb4_rxe"$number"/ports/1/gid_attrs/ndevs/0)" = "$interface" ] || fail "usb4_rxe$number is not over $interface: $(rdma link)"
+	lab wait 10 grep -qsx "$interface" /sys/class/infiniband/usb4_rxe"$number"/ports/1/gid_attrs/ndevs/0 || fail "usb4_rxe$number is not over $interface: $(rdma link)"
 done
 usb4_peers
 barrier up
