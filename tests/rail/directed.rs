@@ -5,7 +5,9 @@
 use std::fmt::Write;
 
 use usb4_rxe::rxe::time::{Nanos, Time};
-use usb4_rxe::usb4::rail::frame::{header, Class};
+use usb4_rxe::usb4::rail::frame::close::Reason;
+use usb4_rxe::usb4::rail::frame::{header, Class, Kind};
+use usb4_rxe::usb4::rail::id::RailId;
 use usb4_rxe::usb4::rail::port::Down;
 
 use crate::cable::{Fault, Model};
@@ -274,6 +276,36 @@ fn the_only_rail_may_go_and_come_back() {
         world.finish(Nanos::from_millis(500));
         world.rest();
     }
+}
+
+#[test]
+fn nothing_goes_behind_a_goodbye_and_the_peer_hears_it() {
+    let mut world = disturb(2, true, |world| {
+        world.ends[0].rings.trace = Some(Vec::new());
+        let end = &mut world.ends[0];
+        assert!(
+            end.link.tx.outstanding(rail(0)) > 8,
+            "it waits behind others"
+        );
+        end.link
+            .tx
+            .close(world.now, rail(0), Reason::Suspend, &mut end.rings);
+        world.kick();
+        let patience = world.now.after(Nanos::from_millis(1));
+        while world.ends[0].link.tx.outstanding(rail(0)) != 0 {
+            assert!(world.step() && world.now < patience, "{}", world.state());
+        }
+        let trace = world.ends[0].rings.trace.iter().flatten();
+        let last = trace.filter(|(id, _)| *id == rail(0)).last();
+        assert_eq!(last.map(|(_, header)| header.kind), Some(Kind::Close));
+        world.run_until(world.now.after(Nanos::from_micros(100)));
+        world.down(0, 0, Down::Local);
+    });
+    let heard = |(_, end, id, why): &(Time, u8, RailId, Down)| {
+        (*end, *id, *why) == (1, rail(0), Down::Closed(Reason::Suspend))
+    };
+    assert!(world.downs.iter().any(heard), "{:?}", world.downs);
+    world.rest();
 }
 
 #[test]

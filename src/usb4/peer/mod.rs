@@ -47,7 +47,9 @@ use super::wire::Wire;
 use super::xdomain::XDomain;
 use crate::verbs::{link, work};
 
-/// How long a goodbye may take to leave.
+/// How long a goodbye may wait behind what is in the ring.
+const GOODBYE_TRIES: u32 = 20;
+/// How long one that has left takes to be heard.
 const GOODBYE_MS: i64 = 5;
 
 /// A host at the other end of some cables.
@@ -312,7 +314,13 @@ impl Peer {
         rail.why = rail.why.or(self.deaths.noted(id));
         if let (None, Some(reason)) = (rail.why, rail.cable.goodbye()) {
             self.wire.close_rail(id, reason);
-            fsleep(Delta::from_millis(GOODBYE_MS));
+            for _ in 0..GOODBYE_TRIES {
+                let has_left = self.wire.has_left(id);
+                fsleep(Delta::from_millis(GOODBYE_MS));
+                if has_left {
+                    break;
+                }
+            }
         }
         self.wire.rail_down(id, rail.why.unwrap_or(Down::Local));
         let (why, advice) = rail.reason();

@@ -139,11 +139,12 @@ impl Rail {
 
     /// Why it is down, and what an owner can do about it.
     pub fn reason(&self) -> (&'static str, &'static str) {
-        // However it showed.
-        if self.cable.xdomain.is_unplugged() {
-            return ("unplugged", "");
-        }
         match self.why {
+            // Before it was unplugged, if it was: a host that sleeps shuts its host router off.
+            Some(Down::Closed(Reason::Suspend)) => ("the peer sleeps", ""),
+            Some(Down::Closed(_)) => ("the peer closed it", ""),
+            // However it showed.
+            _ if self.cable.xdomain.is_unplugged() => ("unplugged", ""),
             Some(Down::Stalled | Down::Silent) => (
                 "frames do not arrive",
                 "; trying again; if it happens often, try another cable or port",
@@ -156,8 +157,6 @@ impl Rail {
                 "the peer does not use it any more",
                 "; trying again; it is pulled there, or the peer's log says why",
             ),
-            Some(Down::Closed(Reason::Suspend)) => ("the peer sleeps", ""),
-            Some(Down::Closed(_)) => ("the peer closed it", ""),
             Some(Down::Violation) => (
                 "the peer broke the rules",
                 "; trying again; use the same version of usb4_rxe at both ends",

@@ -387,6 +387,14 @@ impl Wire {
         tx.sender.close(now(), rail, why, &mut tx.out);
     }
 
+    /// Whether the host router has taken all that was put into the ring of a rail.
+    pub fn has_left(&self, rail: RailId) -> bool {
+        let bh = Bh::disable();
+        let mut tx = self.tx.lock(&bh);
+        tx.reap(now());
+        tx.sender.outstanding(rail) == 0
+    }
+
     /// The peer has forgotten everything: all rails are down, all numbers begin anew.
     pub fn reset(self: &Arc<Self>) {
         for rail in RailId::all() {

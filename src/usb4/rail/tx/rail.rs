@@ -39,6 +39,8 @@ pub(super) struct TxRail {
     pub next: Seq,
     /// The peer has answered in this life: packets may go.
     pub joined: bool,
+    /// Goodbye was said: no packets go behind it.
+    pub closing: bool,
     /// Credit was missing.
     pub starved: bool,
     pub watch: Watch,
@@ -62,6 +64,7 @@ impl TxRail {
         outstanding: 0,
         next: Seq::ZERO,
         joined: false,
+        closing: false,
         starved: false,
         watch: Watch::NEW,
         confirmed: Seq::ZERO,
@@ -176,7 +179,7 @@ impl TxRail {
     /// Whether packets may go.
     #[inline]
     pub fn takes_packets(&self) -> bool {
-        self.up && self.joined && !self.watch.is_suspect()
+        self.up && self.joined && !self.closing && !self.watch.is_suspect()
     }
 
     /// Whether nothing that is urgent should go.

@@ -74,8 +74,10 @@ impl<E: Egress, L: DerefMut<Target = [Entry]>> Sender<E, L> {
         self.downs != 0
     }
 
-    /// Says goodbye on a rail. It stays up until [`rail_down`](Self::rail_down).
+    /// Says goodbye on a rail. It stays up until [`rail_down`](Self::rail_down), but takes no more packets: the
+    /// goodbye has left when nothing is [`outstanding`](Self::outstanding).
     pub fn close(&mut self, now: Time, id: RailId, reason: Reason, egress: &mut E) {
+        self.rails[id.index()].closing = true;
         if !self.rails[id.index()].takes_control() {
             return;
         }
