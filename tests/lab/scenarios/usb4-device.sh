@@ -56,13 +56,13 @@ pingpong() {
 	shift
 	set -- -d $usb4_dev -g "$(gid_index)" "$@"
 	if [ "$LAB_HOST" = 2 ]; then
-		timeout 60 ibv_rc_pingpong "$@" >/dev/null &
+		timeout $((60 * LAB_PATIENCE)) ibv_rc_pingpong "$@" >/dev/null &
 		lab wait 10 sh -c "ss -Hltn 'sport = 18515' | grep -q ." || fail "ibv_rc_pingpong does not listen"
 		barrier "$name listens"
 		wait $! || fail "$name: server"
 	else
 		barrier "$name listens"
-		timeout 60 ibv_rc_pingpong "$@" 10.0.0.2 >/dev/null || fail "$name: client"
+		timeout $((60 * LAB_PATIENCE)) ibv_rc_pingpong "$@" 10.0.0.2 >/dev/null || fail "$name: client"
 	fi
 }
 rdma_counter() { rdma -j statistic show link $usb4_dev/1 | jq ".[0].$1"; }
@@ -109,7 +109,7 @@ barrier agreed
 
 echo "== an interface that is down carries no RDMA either"
 # endless: packets until something breaks; what the program says of that goes to the shared folder.
-endless() { timeout 60 ibv_rc_pingpong -d $usb4_dev -g "$(gid_index)" -n 1000000000 "$@" >"/lab/endless.$LAB_HOST" 2>&1 || true; }
+endless() { timeout $((60 * LAB_PATIENCE)) ibv_rc_pingpong -d $usb4_dev -g "$(gid_index)" -n 1000000000 "$@" >"/lab/endless.$LAB_HOST" 2>&1 || true; }
 if [ "$LAB_HOST" = 2 ]; then
 	endless &
 	lab wait 10 sh -c "ss -Hltn 'sport = 18515' | grep -q ." || fail "ibv_rc_pingpong does not listen"
