@@ -295,8 +295,8 @@ fn nothing_goes_behind_a_goodbye_and_the_peer_hears_it() {
         while world.ends[0].link.tx.outstanding(rail(0)) != 0 {
             assert!(world.step() && world.now < patience, "{}", world.state());
         }
-        let trace = world.ends[0].rings.trace.iter().flatten();
-        let last = trace.filter(|(id, _)| *id == rail(0)).last();
+        let mut trace = world.ends[0].rings.trace.iter().flatten().rev();
+        let last = trace.find(|(id, _)| *id == rail(0));
         assert_eq!(last.map(|(_, header)| header.kind), Some(Kind::Close));
         world.run_until(world.now.after(Nanos::from_micros(100)));
         world.down(0, 0, Down::Local);
