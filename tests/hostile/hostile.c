@@ -25,6 +25,7 @@
 #include <pthread.h>
 #include <rdma/ib_user_verbs.h>
 #include <rdma/rdma_user_rxe.h>
+#include <setjmp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -38,6 +39,7 @@
 #define TEMPLATES 40
 #define ELEMENT 1024 /* largest element that a queue of ours has */
 #define AREA 65536
+#define REACH (sizeof(struct rxe_send_wqe) + 2 * sizeof(struct rxe_sge)) /* how far into an element, or past a short one, mutate() writes */
 #ifndef ATTACK_SECONDS
 #define ATTACK_SECONDS 1.5
 #endif
@@ -515,11 +517,10 @@ static void act_recreate_qp(void)
 	if (!pair->qp[side])
 		return;
 	type = pair->qp[side]->qp_type;
-	/* The library unmaps the queues: the scribbler must not find them gone, so it gets others to look at. */
-	pair->send[side] = pair->recv[side] = completions;
 	if (ibv_destroy_qp(pair->qp[side]))
 		return;
 	pair->qp[side] = NULL;
+	pair->send[side] = pair->recv[side] = (struct queue){ 0 };
 	create_qp(pair, side, type);
 	connect_pair(pair);
 }
@@ -592,18 +593,34 @@ static void act(void)
 	}
 }
 
-/* The second thread. The first may unmap what it writes to: the crash that follows is the attacker's own. */
+/* The first thread has queues unmapped while the second writes to them: it forgets that write, and goes on. */
+static pthread_t scribbler;
+static sigjmp_buf next_scribble;
+
+static void unmapped_under_us(int signal_number)
+{
+	if (pthread_equal(pthread_self(), scribbler))
+		siglongjmp(next_scribble, 1);
+	signal(signal_number, SIG_DFL); /* of the first thread: it comes again, and ends the attacker */
+}
+
+/* The second thread. */
 static void *scribble(void *seed)
 {
-	uint64_t state = *(uint64_t *)seed;
+	static uint64_t state; /* keeps its value over the jump */
 
+	state = *(uint64_t *)seed;
+	scribbler = pthread_self();
+	sigsetjmp(next_scribble, 1);
+	signal(SIGSEGV, unmapped_under_us);
 	while (!stop) {
 		struct pair *pair = &pairs[rig_below(&state, PAIRS)];
 		int side = rig_below(&state, 2);
 		struct queue *choice[] = { &pair->send[side], &pair->send[side], &pair->recv[side], &completions };
 		struct queue queue = *choice[rig_below(&state, 4)];
+		uint8_t *element;
 
-		if (!queue.buf)
+		if (!queue.buf || !queue.bytes)
 			continue;
 		switch (rig_below(&state, 12)) {
 		case 0:
@@ -625,9 +642,9 @@ static void *scribble(void *seed)
 			((uint32_t *)queue.buf)[rig_below(&state, queue.bytes / 4)] = nasty(&state);
 			break;
 		default:
-			if (queue.element <= ELEMENT)
-				mutate(queue.buf->data + (size_t)(rig_below(&state, queue.mask + 1) & queue.mask) * queue.element,
-				       queue.element, &state);
+			element = queue.buf->data + (size_t)(rig_below(&state, queue.mask + 1) & queue.mask) * queue.element;
+			if (element + REACH <= (uint8_t *)queue.buf + queue.bytes)
+				mutate(element, queue.element, &state);
 		}
 		count(&total->scribbles, 1);
 		if (!rig_below(&state, 8))
@@ -639,7 +656,6 @@ static void *scribble(void *seed)
 static void attack(const char *device, int gid_index, uint64_t seed)
 {
 	uint64_t scribbler_seed;
-	pthread_t scribbler;
 	double end;
 
 	random_state = seed;
@@ -681,8 +697,16 @@ struct attacker {
 	bool killed;
 };
 
+/* How many attackers ended in which way. */
+struct ends {
+	unsigned themselves; /* a SIGKILL of their own included */
+	unsigned crashed;
+	unsigned no_beginning;
+	unsigned killed; /* they had not ended after PATIENCE */
+};
+
 /* Tells how an attacker ended, and counts. False when it could not be ended. */
-static bool reap(struct attacker *attacker, unsigned counts[4])
+static bool reap(struct attacker *attacker, struct ends *ends)
 {
 	int status;
 	pid_t pid = waitpid(attacker->pid, &status, WNOHANG);
@@ -691,7 +715,7 @@ static bool reap(struct attacker *attacker, unsigned counts[4])
 	if (!pid) {
 		if (age > PATIENCE && !attacker->killed) {
 			attacker->killed = true;
-			counts[3]++;
+			ends->killed++;
 			printf("seed %lu: still there after %d s, killing it\n", attacker->seed, PATIENCE);
 			kill(attacker->pid, SIGKILL);
 		}
@@ -702,11 +726,16 @@ static bool reap(struct attacker *attacker, unsigned counts[4])
 		return true;
 	}
 	if (WIFEXITED(status)) {
-		counts[WEXITSTATUS(status) ? 2 : 0]++;
-		if (WEXITSTATUS(status))
+		if (WEXITSTATUS(status)) {
+			ends->no_beginning++;
 			printf("seed %lu: ended with status %d\n", attacker->seed, WEXITSTATUS(status));
+		} else {
+			ends->themselves++;
+		}
+	} else if (WTERMSIG(status) == SIGKILL) {
+		ends->themselves += !attacker->killed;
 	} else {
-		counts[1]++;
+		ends->crashed++;
 		printf("seed %lu: ended by signal %d\n", attacker->seed, WTERMSIG(status));
 	}
 	attacker->pid = 0;
@@ -716,7 +745,8 @@ static bool reap(struct attacker *attacker, unsigned counts[4])
 int main(int argc, char **argv)
 {
 	struct attacker attackers[16] = { 0 };
-	unsigned at_once = argc > 5 ? atoi(argv[5]) : 2, counts[4] = { 0 }, started = 0, running;
+	unsigned at_once = argc > 5 ? atoi(argv[5]) : 2, started = 0, running;
+	struct ends ends = { 0 };
 	uint64_t seed;
 	double end;
 
@@ -748,16 +778,20 @@ int main(int argc, char **argv)
 				if (!attacker->pid)
 					attack(argv[1], atoi(argv[2]), attacker->seed);
 			}
-			if (attacker->pid > 0 && !reap(attacker, counts))
+			if (attacker->pid > 0 && !reap(attacker, &ends))
 				return 1;
 			running += attacker->pid > 0;
 		}
 		usleep(10000);
-	} while (running);
-	printf("%u attackers: %u ended by themselves, %u by a signal, %u could not begin, %u had to be killed\n", started, counts[0],
-	       counts[1], counts[2], counts[3]);
+	} while (running || rig_now() < end);
+	printf("%u attackers: %u ended by themselves, %u crashed, %u could not begin, %u had to be killed\n", started, ends.themselves,
+	       ends.crashed, ends.no_beginning, ends.killed);
 	printf("%lu templates from %lu completions of honest work, %lu acts, %lu scribbles\n", total->templates, total->completions,
 	       total->acts, total->scribbles);
-	/* One that cannot even begin proves nothing; a few may lack memory when many run. Nor do those that get no further than that. */
-	return counts[3] || counts[2] > started / 4 || total->completions < started || total->acts < started || total->scribbles < started;
+	/*
+	 * One that cannot even begin proves nothing; a few may lack memory when many run. One that crashes early proves little, and does not get as far as the
+	 * ways to go. Those that did get there have done a good deal before.
+	 */
+	return ends.killed || ends.no_beginning > started / 4 || ends.crashed > started / 4 || total->completions < started ||
+	       total->acts < 20 * started || total->scribbles < 20 * started;
 }
