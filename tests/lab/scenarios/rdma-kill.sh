@@ -40,7 +40,7 @@ kill_newborn() {
 	disown
 	sleep "0.$((RANDOM % 6))$((RANDOM % 10))"
 	kill -KILL "$pid" || fail "a $1 user ended by itself before it was killed"
-	killed=$((killed + 1))
+	newborn=$((newborn + 1))
 }
 
 # Nobody is left: so must be nothing that they held.
@@ -50,7 +50,7 @@ nothing_left() {
 		[ "$(rdma_resources)" = "$resources" ] && [ "$(pinned_pages)" = "$pinned" ] && break
 		sleep 0.1
 	done
-	echo "$SECONDS s: $killed killed: $(rdma_resources), $(kernel_memory) kB, $(pinned_pages) pinned pages"
+	echo "$SECONDS s: $killed killed at work, $newborn before: $(rdma_resources), $(kernel_memory) kB, $(pinned_pages) pinned pages"
 	[ "$tries" -lt 300 ] || {
 		rdma resource show qp dev "$rdma_dev"
 		rdma resource show cm_id dev "$rdma_dev"
@@ -67,7 +67,7 @@ for kind in rc srq; do
 	spared[$kind]=$!
 	lab wait 30 grep -q ready "/lab/honest.$kind" || fail "honest $kind does not begin: $(<"/lab/honest.$kind")"
 done
-resources=$(rdma_resources) pinned=$(pinned_pages) killed=0
+resources=$(rdma_resources) pinned=$(pinned_pages) killed=0 newborn=0
 nothing_left
 
 number=0
