@@ -91,6 +91,13 @@ impl Verdict {
             (status, _) => status,
         }
     }
+
+    /// True when QEMU's emulation broke the kernel before any script could end: once in a thousand boots a CPU runs into the
+    /// breakpoint that another one has just replaced (docs/lab.md).
+    pub fn is_emulators_fault(&self) -> bool {
+        let broken = |trouble: &String| trouble.contains("Oops: int3: 0000");
+        self.boot_time.is_zero() && self.troubles.iter().any(broken)
+    }
 }
 
 /// A run in progress.
@@ -305,9 +312,8 @@ impl<'a> Session<'a> {
         match request {
             Request::Up => {
                 self.hosts[host - 1].stage = Stage::Running;
-                if self.hosts.iter().all(|host| host.stage != Stage::Booting)
-                    && self.verdict.boot_time.is_zero()
-                {
+                let is_up = |host: &Host| !matches!(host.stage, Stage::Booting | Stage::Dead);
+                if self.hosts.iter().all(is_up) && self.verdict.boot_time.is_zero() {
                     self.verdict.boot_time = self.started.elapsed();
                 }
                 "ok".into()
@@ -483,6 +489,20 @@ fn send_line(stream: &mut UnixStream, text: &str) -> std::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_boot_can_be_the_emulators_fault() {
+        let verdict = |line: &str, boot_seconds| Verdict {
+            troubles: vec![format!("host1: {line}")],
+            boot_time: Duration::from_secs(boot_seconds),
+            ..Verdict::default()
+        };
+        let breakpoint = "[    1.652873] Oops: int3: 0000 [#1] SMP NOPTI";
+        assert!(verdict(breakpoint, 0).is_emulators_fault());
+        assert!(!verdict(breakpoint, 8).is_emulators_fault());
+        assert!(!verdict("Oops: general protection fault", 0).is_emulators_fault());
+        assert!(!Verdict::default().is_emulators_fault());
+    }
 
     #[test]
     fn taps_stay_beside_the_consoles() {
