@@ -793,5 +793,5 @@ int main(int argc, char **argv)
 	 * ways to go. Those that did get there have done a good deal before.
 	 */
 	return ends.killed || ends.no_beginning > started / 4 || ends.crashed > started / 4 || total->completions < started ||
-	       total->acts < 20 * started || total->scribbles < 20 * started;
+	       total->acts < 5 * started || total->scribbles < 5 * started;
 }
