@@ -6,7 +6,7 @@
  *   hostile DEVICE GID-INDEX 0 SEED                  one attacker only, with this very seed
  *
  * The parent starts one attacker after the other, AT-ONCE of them at the same time, each with a seed of its own that it prints with the attacker's end. An
- * attacker may crash: it has ruined its own memory. It may not become unkillable: that is what the parent watches.
+ * attacker may crash, having ruined its own memory, if few do. It may not become unkillable: that is what the parent watches.
  *
  * An attacker first does honest work with each kind of request, so that it has well-formed queue elements to start from, then for a second or two:
  *

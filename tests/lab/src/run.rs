@@ -161,7 +161,7 @@ fn sockets_folder() -> Result<TempDir> {
 /// Runs a script in every guest; once more where QEMU's emulation broke a boot.
 pub fn run(cache: &Cache, options: &Run) -> Result<Verdict> {
     let verdict = run_once(cache, options)?;
-    if !verdict.is_emulators_fault() {
+    if !verdict.emulation_failed {
         return Ok(verdict);
     }
     println!("lab: that was QEMU's emulation, not the kernel (docs/lab.md): once more");
