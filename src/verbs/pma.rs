@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Performance management (IBTA vol. 1, 16.1): the counters below `ports/1/counters` in sysfs, and
-//! what `perfquery` asks for. [`super::stats`] counts.
+//! Performance management (IBTA vol. 1, 16.1): what a datagram to queue pair 1 may ask for. The core asks
+//! in the same way for the counters below `ports/1/counters` in sysfs. [`super::stats`] counts.
 
 use kernel::ffi;
 

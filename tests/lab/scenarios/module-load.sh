@@ -193,6 +193,13 @@ lab wait 10 grep -q DEVICE_FATAL /tmp/events || fail "the user was not told"
 kill $watcher
 wait $watcher 2>/dev/null
 
+echo "== a kernel that lays out its structures in another way"
+# As if one of them were: in the C compiler's list of fields, one has another name.
+sed 's/ib_cq\.comp_handler\x00/ib_cq.comp_handlex\x00/' $module >/tmp/other.ko
+refused cmp -s $module /tmp/other.ko
+refused insmod /tmp/other.ko
+says "not loaded: gcc and bindgen lay out ib_cq.comp_handler differently"
+
 echo "== 20 times"
 for round in $(seq 20); do
 	insmod $module || fail "round $round: insmod"
