@@ -39,6 +39,7 @@
 /* Helpers are functions only here: bindgen sees no inline ones. */
 #include "helpers.c"
 #include "service.c"
+#include "status.c"
 
 /* Macros with casts, which bindgen does not evaluate. */
 const gfp_t usb4_rxe_GFP_KERNEL = GFP_KERNEL;

@@ -24,6 +24,7 @@
 #include <linux/skbuff.h>
 #include <linux/smp.h>
 #include <linux/spinlock.h>
+#include <linux/swiotlb.h>
 #include <linux/thunderbolt.h>
 #include <linux/u64_stats_sync.h>
 #include <linux/uaccess.h>
@@ -756,10 +757,10 @@ void usb4_rxe_dma_unmap(struct device *device, dma_addr_t address, size_t size, 
 	dma_unmap_single(device, address, size, direction);
 }
 
-/* Whether mapping memory for the device is no more than arithmetic: no IOMMU translates for it. */
+/* Whether mapping memory for the device is no more than arithmetic: no IOMMU translates for it, nor is memory encrypted or copied for it. */
 bool usb4_rxe_dma_is_direct(struct device *device)
 {
-	return !get_dma_ops(device) && !use_dma_iommu(device);
+	return !get_dma_ops(device) && !use_dma_iommu(device) && !is_swiotlb_force_bounce(device);
 }
 
 void rust_helper_dma_sync_single_for_cpu(struct device *device, dma_addr_t address, size_t size,

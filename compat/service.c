@@ -171,7 +171,8 @@ unsigned int usb4_rxe_xdomain_speed(const struct tb_xdomain *xdomain)
 	default:
 		lanes = 1;
 	}
-	return lanes * xdomain->link_speed;
+	/* The core may have failed to read it; no lane of USB4 is slower. */
+	return lanes * max(xdomain->link_speed, 10U);
 }
 
 /* Whether the host router cannot be reached by us any more. */

@@ -49,7 +49,7 @@ impl kernel::Module for Usb4Rxe {
         check_layout()?;
         let peers = usb4::peers::Peers::new();
         let subsystem = verbs::link::Subsystem::register()?;
-        let status = usb4::status::Status::new()?;
+        let status = usb4::status::Status::new();
         Ok(Self {
             _status: status,
             _service: usb4::service::Registration::new()?,

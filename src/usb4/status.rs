@@ -14,28 +14,63 @@
 //!
 //! It is text for people, and may change. `docs/status.md` says how to read it.
 
-use kernel::debugfs::{Dir, File};
-use kernel::fmt;
+use kernel::ffi::c_int;
 use kernel::prelude::*;
+use kernel::seq_file::SeqFile;
+use kernel::seq_print;
 
 use super::peers;
 
-/// The file, while this lives.
-pub struct Status(#[allow(dead_code)] Pin<KBox<File<()>>>);
+/// The file, while this lives. As long as somebody has it open the module stays.
+///
+/// # Invariants
+///
+/// What [`compat::usb4_rxe_status_create`] returned, not removed yet.
+pub struct Status(*mut compat::dentry);
+
+// SAFETY: The pointer is only handed back, by whoever drops it.
+unsafe impl Send for Status {}
+// SAFETY: As above.
+unsafe impl Sync for Status {}
 
 impl Status {
-    /// Makes it.
-    ///
-    /// # Errors
-    ///
-    /// `ENOMEM`. A kernel without debugfs is none.
-    pub fn new() -> Result<Self> {
-        let dir = Dir::new(c"usb4_rxe");
-        let file = KBox::pin_init(dir.read_callback_file(c"peers", (), &show), GFP_KERNEL)?;
-        Ok(Self(file))
+    /// Makes it. A kernel without debugfs has none, and that is no error.
+    pub fn new() -> Self {
+        // SAFETY: The names end with a zero; `show` is as the function asks for it.
+        let dir = unsafe {
+            compat::usb4_rxe_status_create(
+                c"usb4_rxe".as_char_ptr(),
+                c"peers".as_char_ptr(),
+                Some(show),
+            )
+        };
+        // INVARIANT: Just made.
+        Self(dir)
     }
 }
 
-fn show(_: &(), f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    peers::show(f)
+impl Drop for Status {
+    fn drop(&mut self) {
+        // SAFETY: By the type's invariants; nobody else has the pointer.
+        unsafe { compat::usb4_rxe_status_remove(self.0) };
+    }
+}
+
+/// # Safety
+///
+/// As the core calls it.
+unsafe extern "C" fn show(seq: *mut compat::seq_file) -> c_int {
+    // SAFETY: The core hands in a file that nobody else uses during the call.
+    let seq = unsafe { SeqFile::from_raw(seq.cast()) };
+    seq_print!(seq, "{}", Peers);
+    0
+}
+
+/// What the file says.
+struct Peers;
+
+impl kernel::fmt::Display for Peers {
+    fn fmt(&self, f: &mut kernel::fmt::Formatter<'_>) -> kernel::fmt::Result {
+        peers::show(f)
+    }
 }

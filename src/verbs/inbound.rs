@@ -32,7 +32,9 @@ pub enum Verdict {
     Taken,
     /// It was, and its ICRC is wrong.
     Damaged,
-    /// It is not for this device, or also for others.
+    /// It was, and may be for others, too: a multicast datagram.
+    Shared,
+    /// It is not for this device.
     NotRdma,
 }
 
@@ -79,10 +81,12 @@ impl<'a> Inbound<'a> {
         match delivery(&headers) {
             Delivery::One(qpn) => self.hand_to_one(device, qpn, &headers, packet, &payload),
             Delivery::Group(gid) => {
+                let mut verdict = Verdict::NotRdma;
                 device.groups.for_each(self.bh, &gid, |qp| {
                     Qp::receive_one(qp, self.bh, &headers, &payload);
+                    verdict = Verdict::Shared;
                 });
-                Verdict::NotRdma
+                verdict
             }
             Delivery::Nobody => Verdict::Taken,
         }

@@ -197,13 +197,13 @@ impl Wire {
         more |= rx.tell_all(bh);
 
         if !more && now.since(rx.pace.last) >= rx.pace.patience() {
-            if came == 0 {
-                self.counters.polls_idle.add(1);
-            }
             if self.listen(rx) {
                 let (late, _) = self.take_in(bh, rx, now);
                 came = came.saturating_add(late);
                 more = late != 0;
+            }
+            if came == 0 {
+                self.counters.polls_idle.add(1);
             }
         } else {
             more = true;
@@ -503,8 +503,11 @@ impl Ingress for Port<'_> {
                 // Damaged before it came to the rails: that is no loss of theirs.
                 packet.class != Class::Rdma
             }
-            Verdict::NotRdma => {
-                counters.rx_ethernet.add(1);
+            Verdict::Shared | Verdict::NotRdma => {
+                match verdict {
+                    Verdict::Shared => counters.rx_rdma.add(1),
+                    _ => counters.rx_ethernet.add(1),
+                }
                 if let Some(netdev) = netdev {
                     if !taps::receive(netdev, pieces.as_slice()) {
                         counters.rx_no_memory.add(1);

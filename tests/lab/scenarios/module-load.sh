@@ -174,6 +174,12 @@ lab wait 20 sh -c '[ -z "$(rdma link)" ] && [ ! -e /sys/class/infiniband/usb4_rx
 # Namespaces end in their own time.
 lab wait 20 rdma system set netns shared || fail "shared"
 
+echo "== the module stays while somebody reads its status"
+mountpoint -q /sys/kernel/debug || mount -t debugfs debugfs /sys/kernel/debug
+exec 9</sys/kernel/debug/usb4_rxe/peers || fail "no status"
+refused rmmod usb4_rxe
+exec 9<&-
+
 echo "== the module goes first, under a user"
 rmmod usb4_rxe || fail "rmmod"
 # What the kernel asks for by name is what the module calls itself.
