@@ -13,7 +13,7 @@ use kernel::workqueue::{impl_has_delayed_work, impl_has_work, new_delayed_work, 
 use kernel::workqueue::{DelayedWork, Queue, Work, WorkItem};
 
 use super::core_device::{allocate, CoreDevice, Namespace};
-use super::name::Name;
+use super::name::{is_pattern, name_of, numbered_as, Name, PREFIX};
 use crate::usb4::netdev::Netdev;
 use crate::verbs::device::Device;
 use crate::verbs::lock::Rtnl;
@@ -176,6 +176,21 @@ impl Links {
         Ok(())
     }
 
+    /// Makes and registers a device with a name of our own choice. It has the number of its network
+    /// device, `usb4_rxe1` over `usb4eth1`: peers that come at the same time do not mix theirs up.
+    /// Where that cannot be, as the name is taken or the network device was renamed, it has the first
+    /// number that is free. Takes RTNL.
+    pub fn register_automatic(&self, netdev: &Netdev) -> Result {
+        if let Some(name) = numbered_as(netdev) {
+            match self.register(&name, netdev) {
+                // So the core says that a name is taken.
+                Err(error) if error == ENFILE => {}
+                registered => return registered,
+            }
+        }
+        self.register(&name_of(&[PREFIX, b"%d"])?, netdev)
+    }
+
     /// Unregisters what is due, then takes out what is over and registers again what was lost.
     pub fn clean_up(self: &Arc<Self>) {
         let _cleaning = self.cleaning.lock();
@@ -240,7 +255,12 @@ impl Links {
                 continue;
             };
             let name = link.ib.name();
-            match self.register(&name, &netdev) {
+            let registered = if is_pattern(&name) {
+                self.register_automatic(&netdev)
+            } else {
+                self.register(&name, &netdev)
+            };
+            match registered {
                 Ok(()) => pr_info!("the device is registered again\n"),
                 Err(error) => pr_err!(
                     "the device could not be registered again ({error:?}): use rdma link add\n"

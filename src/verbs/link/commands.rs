@@ -8,7 +8,7 @@ use kernel::str::{as_char_ptr_in_const_context, CStrExt};
 use kernel::types::Opaque;
 
 use super::books::{links, Stage};
-use super::name::{name_of, numbered_as, PREFIX};
+use super::name::name_of;
 use crate::usb4::netdev::{self, Netdev};
 use crate::verbs::{errno, zeroed};
 
@@ -60,24 +60,13 @@ fn add(name: &CStr, netdev: &Netdev, is_ours: bool) -> Result {
 }
 
 /// Makes the device that comes without a command, unless there is one over this network device.
-/// It has the number of its network device, `usb4_rxe1` over `usb4eth1`: peers that come at the same
-/// time do not mix theirs up. Where that cannot be, as the name is taken or the network device was
-/// renamed, it has the first number that is free. Takes RTNL.
+/// Takes RTNL.
 ///
 /// # Errors
 ///
 /// What the core says.
 pub fn add_automatic(netdev: &Netdev) -> Result {
-    let links = links()?;
-    let mut added = match numbered_as(netdev) {
-        Some(name) => links.register(&name, netdev),
-        None => Err(ENFILE),
-    };
-    // So the core says that a name is taken.
-    if added == Err(ENFILE) {
-        added = links.register(&name_of(&[PREFIX, b"%d"])?, netdev);
-    }
-    match added {
+    match links()?.register_automatic(netdev) {
         Err(error) if error == EEXIST => Ok(()),
         added => added,
     }

@@ -43,3 +43,9 @@ pub fn name_of(parts: &[&[u8]]) -> Result<Name> {
     }
     Ok(name)
 }
+
+/// Whether the core would take this name for a pattern, and read other devices' names by it: only
+/// one of our own may be one. `rdma dev set NAME name ...` lets any name pass.
+pub fn is_pattern(name: &Name) -> bool {
+    name.contains(&(b'%' as ffi::c_char))
+}
