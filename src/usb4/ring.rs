@@ -79,8 +79,8 @@ pub struct Rings {
     rx_frames: KVVec<Frame>,
     tx_frames: KVVec<Frame>,
     rx_map: Mapping,
-    /// The wire's buffers, as this host router sees them.
-    tx_map: Mapping,
+    /// The wire's buffers, as this host router sees them: the same for all rails through it.
+    tx_map: Arc<Mapping>,
     /// What the peer's frames are written to.
     rx_pages: Arc<Pages>,
     #[pin]
@@ -137,8 +137,30 @@ fn frames(count: usize) -> Result<KVVec<Frame>> {
 }
 
 impl Rings {
-    /// Takes a pair of rings of a host router. `e2e`: with the host router's own flow control, as
-    /// agreed with the peer. Sleeps.
+    /// Makes the wire's buffers reachable for a host router: once, whatever rails go through it. Sleeps.
+    ///
+    /// # Safety
+    ///
+    /// `nhi` is a host router that stays until the mapping, and all rings with it, are dropped.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`; `EIO` if the host router cannot reach our memory.
+    pub unsafe fn map_buffers(nhi: *mut compat::tb_nhi, wire: &Wire) -> Result<Arc<Mapping>> {
+        // SAFETY: The host router is there and stays, as our caller promises, and so does its device.
+        let map = unsafe { Mapping::new((*nhi).dev, wire.buffers().clone(), Direction::ToDevice)? };
+        Ok(Arc::new(map, GFP_KERNEL)?)
+    }
+
+    /// The [buffers](Self::map_buffers), if these rings are of this host router.
+    pub fn buffers_of(&self, nhi: *mut compat::tb_nhi) -> Option<&Arc<Mapping>> {
+        // SAFETY: By the type's invariants the ring is there; its host router does not change.
+        let is_ours = unsafe { (*self.tx.get()).nhi } == nhi;
+        is_ours.then_some(&self.tx_map)
+    }
+
+    /// Takes a pair of rings of a host router, and its [buffers](Self::map_buffers). `e2e`: with the
+    /// host router's own flow control, as agreed with the peer. Sleeps.
     ///
     /// # Safety
     ///
@@ -152,6 +174,7 @@ impl Rings {
         nhi: *mut compat::tb_nhi,
         e2e: bool,
         wire: &Arc<Wire>,
+        tx_map: &Arc<Mapping>,
     ) -> Result<Arc<Self>> {
         let rx_pages = Pages::alloc(FRAMES as usize)?;
         let (tx_frames, rx_frames) = (frames(SIZE)?, frames(FRAMES as usize)?);
@@ -165,7 +188,7 @@ impl Rings {
         // SAFETY: The host router is there, as our caller promises, and so is its device. What
         // `start_poll` gets is kept until the ring is freed. A transmit ring that does not run yet is
         // ours alone.
-        let (tx, rx, rx_map, tx_map) = unsafe {
+        let (tx, rx, rx_map) = unsafe {
             let device = (*nhi).dev;
             let tx = compat::tb_ring_alloc_tx(nhi, -1, SIZE as i32, flags);
             let tx = Ring(NonNull::new(tx).ok_or(ENOSPC)?);
@@ -183,11 +206,9 @@ impl Rings {
             );
             let rx = Ring(NonNull::new(rx).ok_or(ENOSPC)?);
             let rx_map = Mapping::new(device, rx_pages.clone(), Direction::FromDevice)?;
-            let buffers = wire.buffers().clone();
-            let tx_map = Mapping::new(device, buffers, Direction::ToDevice)?;
-            (tx, rx, rx_map, tx_map)
+            (tx, rx, rx_map)
         };
-        let wire = wire.clone();
+        let (wire, tx_map) = (wire.clone(), tx_map.clone());
         Arc::pin_init(
             pin_init!(Self {
                 rx,

@@ -241,7 +241,7 @@ impl Peer {
                 rails.free()
             });
         }
-        let rail = Rail::build(cable, life, &self.wire)?;
+        let rail = Rail::build(cable, life, &self.wire, rails.slots.iter().flatten())?;
         // What was noted of an earlier rail of this number.
         self.deaths.forget(id);
         let up = RailUp {

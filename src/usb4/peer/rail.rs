@@ -8,6 +8,7 @@ use kernel::fmt;
 use kernel::prelude::*;
 use kernel::sync::Arc;
 
+use crate::usb4::buffers::Mapping;
 use crate::usb4::cable::{Cable, Trouble};
 use crate::usb4::rail::frame::close::Reason;
 use crate::usb4::rail::frame::hello::Capabilities;
@@ -31,18 +32,31 @@ pub struct Rail {
 }
 
 impl Rail {
-    /// Rings and paths, on which nothing travels yet.
+    /// Rings and paths, on which nothing travels yet. `others` are all that this peer has.
     ///
     /// # Errors
     ///
     /// What failed; nothing is left of it.
-    pub fn build(cable: &Arc<Cable>, life: &Life, wire: &Arc<Wire>) -> Result<Self, Trouble> {
+    pub fn build<'a>(
+        cable: &Arc<Cable>,
+        life: &Life,
+        wire: &Arc<Wire>,
+        mut others: impl Iterator<Item = &'a Self>,
+    ) -> Result<Self, Trouble> {
         let end = &cable.xdomain;
         let has_e2e = life.agreement.capabilities.contains(Capabilities::E2E);
+        let shared = others.find_map(|other| other.rings.buffers_of(end.nhi()).cloned());
+        let tx_map = match shared {
+            Some(map) => map,
+            // SAFETY: The cable is listed and not shut, so the host router is there. It goes when all its
+            // cables are shut, and with the last of their rails goes this.
+            None => unsafe { Rings::map_buffers(end.nhi(), wire) }
+                .map_err(|error| Trouble::Failed("map the buffers", error))?,
+        };
         let rx_hop = end
             .take_rx_hop(life.theirs.hop)
             .map_err(|error| Trouble::Failed("get the HopID that the peer asks for", error))?;
-        let joined = Self::join(cable, rx_hop, has_e2e, wire);
+        let joined = Self::join(cable, rx_hop, has_e2e, wire, &tx_map);
         let (rings, paths) = joined.inspect_err(|_| end.release_rx_hop(rx_hop))?;
         Ok(Self {
             cable: cable.clone(),
@@ -65,13 +79,14 @@ impl Rail {
         rx_hop: i32,
         has_e2e: bool,
         wire: &Arc<Wire>,
+        tx_map: &Arc<Mapping>,
     ) -> Result<(Arc<Rings>, Paths), Trouble> {
         let end = &cable.xdomain;
         let mut first: Option<(Arc<Rings>, Error)> = None;
         loop {
             // SAFETY: The cable is listed and not shut, so the host router is there, and stays until it
             // is shut. The rail ends before that, and so do rings that it does not get.
-            let rings = match unsafe { Rings::alloc(end.nhi(), has_e2e, wire) } {
+            let rings = match unsafe { Rings::alloc(end.nhi(), has_e2e, wire, tx_map) } {
                 Ok(rings) => rings,
                 Err(error) => {
                     return Err(match first {
