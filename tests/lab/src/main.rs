@@ -11,6 +11,7 @@ mod barrier;
 mod cache;
 mod cli;
 mod cpus;
+mod excuse;
 mod fabric;
 mod guest;
 mod interrupt;

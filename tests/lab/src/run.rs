@@ -158,13 +158,13 @@ fn sockets_folder() -> Result<TempDir> {
         .with_context(|| format!("cannot make a folder for sockets in {}", parent.display()))
 }
 
-/// Runs a script in every guest; once more where QEMU's emulation broke a boot.
+/// Runs a script in every guest; once more where nothing here is to blame.
 pub fn run(cache: &Cache, options: &Run) -> Result<Verdict> {
     let verdict = run_once(cache, options)?;
-    if !verdict.emulation_failed {
+    let Some(excuse) = verdict.excuse else {
         return Ok(verdict);
-    }
-    println!("lab: that was QEMU's emulation, not the kernel (docs/lab.md): once more");
+    };
+    println!("lab: that was {excuse} (docs/lab.md): once more");
     run_once(cache, options)
 }
 

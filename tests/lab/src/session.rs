@@ -24,9 +24,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{ensure, Result};
 
-use crate::accel::Accelerator;
 use crate::barrier::{Answer, Barriers};
 use crate::cache::Cache;
+use crate::excuse::{self, Excuse};
 use crate::fabric::Fabric;
 use crate::guest::{Event, Guest, Machine};
 use crate::interrupt::interrupted;
@@ -82,8 +82,8 @@ pub struct Verdict {
     pub results: Vec<(String, String)>,
     /// Time from power-on to the slowest script's start.
     pub boot_time: Duration,
-    /// The first trouble was one that QEMU's emulation makes, and the run says nothing.
-    pub emulation_failed: bool,
+    /// Why the run says nothing, if it does not.
+    pub excuse: Option<Excuse>,
 }
 
 impl Verdict {
@@ -269,9 +269,10 @@ impl<'a> Session<'a> {
         }
         if is_trouble(&line) {
             if self.verdict.troubles.is_empty() {
-                let stage = self.hosts[host - 1].stage;
-                self.verdict.emulation_failed =
-                    is_emulations_fault(&line, stage, self.machine.accelerator);
+                let is_booting = self.hosts[host - 1].stage == Stage::Booting;
+                if excuse::is_emulations(&line, is_booting, self.machine.accelerator) {
+                    self.verdict.excuse = Some(Excuse::Emulation);
+                }
             }
             self.trouble(host, line.clone());
         }
@@ -445,14 +446,29 @@ impl<'a> Session<'a> {
                 Err(_) => break,
             }
         }
+        if self.has_cores_answer_only() {
+            self.verdict.excuse = Some(Excuse::CoresAnswer);
+        }
         self.verdict
     }
-}
 
-/// Whether QEMU's emulation is to blame for a trouble: an emulated CPU now and then runs into the breakpoint that another
-/// one has just replaced by code (docs/lab.md). Only of a guest that boots, which has loaded nothing of ours yet.
-fn is_emulations_fault(line: &str, stage: Stage, accelerator: Accelerator) -> bool {
-    accelerator == Accelerator::Tcg && stage == Stage::Booting && line.contains("Oops: int3: 0000")
+    /// Whether all that went wrong is what the core does with its answers.
+    fn has_cores_answer_only(&self) -> bool {
+        let troubles = &self.verdict.troubles;
+        let mut logs = self.hosts.iter().zip(1..).flat_map(|(entry, host)| {
+            (1..=entry.boot).map(move |boot| self.out.join(format!("console.{host}.{boot}")))
+        });
+        self.verdict.status == 0
+            && !troubles.is_empty()
+            && troubles
+                .iter()
+                .all(|line| excuse::begins_cores_answer(line))
+            && logs.all(|path| {
+                let log = std::fs::read(path).unwrap_or_default();
+                let log = String::from_utf8_lossy(&log);
+                !excuse::begins_cores_answer(&log) || excuse::is_cores_answer(&log)
+            })
+    }
 }
 
 /// A request may begin with a tag, `@` and a word, which its answer repeats: so whoever asks can tell it from the
@@ -497,17 +513,6 @@ fn send_line(stream: &mut UnixStream, text: &str) -> std::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn emulation_is_to_blame_for_breakpoints_at_boot_only() {
-        use Accelerator::{Kvm, Tcg};
-        let breakpoint = "[    1.652873] Oops: int3: 0000 [#1] SMP NOPTI";
-        assert!(is_emulations_fault(breakpoint, Stage::Booting, Tcg));
-        assert!(!is_emulations_fault(breakpoint, Stage::Booting, Kvm));
-        assert!(!is_emulations_fault(breakpoint, Stage::Running, Tcg));
-        let other = "[    1.652873] Oops: general protection fault";
-        assert!(!is_emulations_fault(other, Stage::Booting, Tcg));
-    }
 
     #[test]
     fn taps_stay_beside_the_consoles() {
