@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 static struct addrinfo *resolve(const char *peer, int port)
@@ -39,6 +40,7 @@ static int wait_for_peer(const struct addrinfo *at)
 int exchange_open(const char *peer, int port)
 {
 	struct addrinfo *list = resolve(peer, port);
+	struct timeval silence = { .tv_sec = 120 };
 	int fd = -1;
 
 	if (!peer) {
@@ -57,6 +59,9 @@ int exchange_open(const char *peer, int port)
 			die("no socket: %s", strerror(errno));
 	}
 	freeaddrinfo(list);
+	/* A peer behind a cable that was pulled does not even say that it has gone. */
+	if (setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &silence, sizeof(silence)))
+		die("no time limit for the peer: %s", strerror(errno));
 	return fd;
 }
 

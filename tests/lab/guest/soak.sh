@@ -22,10 +22,10 @@ soak() {
 # soak_pause NAME: the longest time without a completion, in ms, at either end.
 soak_pause() { sed -n 's/^soak: PASS.*longest pause \([0-9]*\) ms.*/\1/p' "/lab/output/$1" | sort -n | tail -n 1; }
 
-# soak_meanwhile SECONDS COMMAND: host 1 does it so long after the soak that follows has begun.
+# soak_meanwhile NAME SECONDS COMMAND: host 1, the client, does it so long after all queue pairs of the soak NAME, which follows, were set up.
 soak_meanwhile() {
 	[ "$LAB_HOST" = 1 ] || return 0
-	(lab wait 60 bash -c "ss -Htn state established 'sport = 18700 or dport = 18700' | grep -q ." && sleep "$1" && eval "$2") &
+	(lab wait $((60 * LAB_PATIENCE)) grep -qs ^running: "/lab/output/$1.client" && sleep "$2" && eval "$3") &
 	soak_meanwhile_pid=$!
 }
 

@@ -64,7 +64,7 @@ pull)
 	;;
 last)
 	# Eight tries of 67 ms: a second or two until the first error.
-	soak_meanwhile $((8 * LAB_PATIENCE)) "lab fabric unplug all"
+	soak_meanwhile last $((8 * LAB_PATIENCE)) "lab fabric unplug all"
 	soak_both+=(--expect-errors --grace 15)
 	check_time=$((100 * LAB_PATIENCE))
 	soak last "${mixed[@]}" --timeout 14 --seconds 240
@@ -77,14 +77,14 @@ last)
 	pair_all_rails
 	soak again "${mixed[@]}" --seconds 5
 	# Without a timer a QP asks again only because it is told that a cable is back.
-	soak_meanwhile $((5 * LAB_PATIENCE)) "lab fabric unplug all && sleep 1 && lab fabric plug all"
+	soak_meanwhile told $((5 * LAB_PATIENCE)) "lab fabric unplug all && sleep 1 && lab fabric plug all"
 	check_time=$((100 * LAB_PATIENCE))
 	soak told --rc 16 --timeout 0 --seconds $((15 * LAB_PATIENCE))
 	soak_meanwhile_end told 1000
 	;;
 resume)
 	# Eight tries of 4.3 s, as NCCL has it: more than it takes a cable to come back.
-	soak_meanwhile 5 "lab fabric unplug 0 && sleep 3 && lab fabric plug 0"
+	soak_meanwhile resume 5 "lab fabric unplug 0 && sleep 3 && lab fabric plug 0"
 	check_time=$((120 * LAB_PATIENCE))
 	soak resume --rc 16 --timeout 20 --seconds 25
 	soak_meanwhile_end resume 3000

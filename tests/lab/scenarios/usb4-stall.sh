@@ -17,7 +17,7 @@ pair_all_rails
 echo "== one of two"
 soak_both+=(--may-lose)
 check_time=$((100 * LAB_PATIENCE))
-soak_meanwhile $((3 * LAB_PATIENCE)) "lab fabric fault 1 stall=on && sleep $stalled && lab fabric fault 1 stall=off"
+soak_meanwhile one $((3 * LAB_PATIENCE)) "lab fabric fault 1 stall=on && sleep $stalled && lab fabric fault 1 stall=off"
 soak one --rc 16 --uc 4 --ud 4 --timeout 17 --seconds $((stalled + 8 * LAB_PATIENCE))
 soak_meanwhile_end
 if [ "$LAB_HOST" = 1 ]; then
