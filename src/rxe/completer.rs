@@ -6,7 +6,7 @@
 //! writes before it complete, but a READ or an atomic before it has lost its answer.
 //!
 //! ```text
-//!   response p --> outside of what is under way?  ghost: drop
+//!   response p --> outside of what is under way?  ghost: drop; if it was answered before, the peer is slow
 //!             |--> ACK            everything up to p is done
 //!             |--> READ data      p is the next byte missing? store; behind it? a gap: start over
 //!             |--> atomic result  store, done
@@ -81,6 +81,9 @@ impl Requester {
         if ahead >= outstanding && !(is_sequence_nak && ahead == outstanding) {
             if let Some(failure) = self.ends_read(window, psn, rc) {
                 return Err(failure);
+            }
+            if psn.is_before(self.una) {
+                self.echo(now);
             }
             env.count(Event::Dropped(Drop::Ghost));
             return Ok(Taken::Done);

@@ -15,6 +15,10 @@
 //! retry count of 7 means seven (upstream takes that for ever too: see
 //! `docs/decisions/0011-retry-count-is-finite.md`).
 //!
+//! A peer that is slow is not silent: what was sent again because of that it answers too, one by one,
+//! before it comes to what is missing. Each such echo begins the wait anew. There are at most as many as
+//! packets were sent again, and they fill no budget, so a peer that never answers is not waited for longer.
+//!
 //! While this side itself waits for memory (on-demand paging), the wait for an answer stands still:
 //! what the peer is asked for may not be sent yet, and what it answered may lie here unread. It
 //! begins anew when the memory is there.
@@ -124,7 +128,7 @@ impl Retry {
         }
     }
 
-    /// The memory is there: the peer has all the time it always has.
+    /// If an answer is waited for, the peer has all the time it always has, from now on.
     fn go_on(&mut self, now: Time) {
         if matches!(self.wait, Wait::Answer(_)) && !self.stands_still() {
             self.wait_for_answer(now);
@@ -151,6 +155,12 @@ impl Retry {
         } else {
             self.wait = Wait::Idle;
         }
+    }
+
+    /// The peer answered, but nothing new: it is there, and has more to go through before it comes to
+    /// what is missing. The budgets stay as they are.
+    pub fn echo(&mut self, now: Time) {
+        self.go_on(now);
     }
 
     /// Waits for nothing any more.
@@ -233,6 +243,19 @@ mod tests {
         assert_eq!(retry.charge(), Ok(()));
         retry.progress(Time(9), false);
         assert_eq!(retry.deadline(), None);
+    }
+
+    #[test]
+    fn an_echo_begins_the_wait_anew_and_fills_no_budget() {
+        let mut retry = Retry::new(timeout(1), 1, 0);
+        retry.echo(Time(5));
+        assert_eq!(retry.deadline(), None, "nothing is waited for");
+        retry.sent(Time(0));
+        assert_eq!(retry.charge(), Ok(()));
+        retry.sent(Time(10));
+        retry.echo(Time(8000));
+        assert_eq!(retry.deadline(), Some(Time(8000 + 8192)));
+        assert_eq!(retry.charge(), Err(Exhausted));
     }
 
     #[test]

@@ -91,6 +91,8 @@ pub struct Requester {
     probe: bool,
     /// Reports of a loss that may still lead to a probe before there is progress.
     signs_left: u8,
+    /// Packets sent again whose answers may still come, although all they say is known by then.
+    echoes_due: u32,
     /// Timers and budgets.
     pub(super) retry: Retry,
 }
@@ -116,6 +118,7 @@ impl Requester {
             restarts_left: RESTARTS,
             probe: false,
             signs_left: LOSS_SIGNS,
+            echoes_due: 0,
             retry: Retry::new(attr.timeout, attr.retry_count, attr.rnr_retry),
         }
     }
@@ -257,6 +260,8 @@ impl Requester {
         let end = segment.psn.wrapping_add(segment.psns);
         if end.offset_from(self.una) > self.outstanding() {
             self.sent_end = end;
+        } else {
+            self.echoes_due = self.echoes_due.saturating_add(segment.psns);
         }
     }
 

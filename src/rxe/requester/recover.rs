@@ -9,6 +9,7 @@
 //! | answers go back, the same is missing | starts over | [`RESTARTS`] |
 //! | the rail reports a loss | sends a probe | [`LOSS_SIGNS`] |
 //! | no answer in time | starts over | the retry budget |
+//! | an answer to what is answered | waits longer: the peer is slow | packets sent again |
 //!
 //! Every bound but the retry budget is only about haste: the answer timeout goes on meanwhile.
 
@@ -141,6 +142,16 @@ impl Requester {
             return Ok(());
         }
         self.restart_charged(window, env)
+    }
+
+    /// A response to what is answered already: to a packet sent again, if the peer is honest. It is slow,
+    /// and still on its way to what is missing.
+    #[cold]
+    pub fn echo(&mut self, now: Time) {
+        if let Some(left) = self.echoes_due.checked_sub(1) {
+            self.echoes_due = left;
+            self.retry.echo(now);
+        }
     }
 
     /// Whether a response with this PSN, ahead of the one that is missing, tells something new: it
