@@ -36,7 +36,7 @@ test-host: lint ## Tests that need no guest
 # What scenarios run in the guests.
 .PHONY: guest-programs
 guest-programs: lab
-	@for program in lab/probe-module verbs hostile soak nccl capture perftest; do tests/$$program/build || exit 1; done
+	@for program in lab/probe-module hostile-peer verbs hostile soak nccl capture perftest; do tests/$$program/build || exit 1; done
 
 .PHONY: test-lab
 test-lab: lab module module-lint guest-programs ## Scenarios in guests (needs the lab)
