@@ -45,6 +45,11 @@ struct message {
 
 static struct lossy *all[MAX_QPS + 1];
 
+static struct lossy_totals *totals_of(const struct lossy *l)
+{
+	return l->ah ? &totals.ud : &totals.uc;
+}
+
 static uint32_t place(const struct lossy *l, uint32_t number)
 {
 	return number % SLOTS * (l->longest + GRH);
@@ -160,7 +165,7 @@ static void received(int index, struct lossy *l, const struct ibv_wc *wc, uint32
 	l->in_next = message.index + 1;
 	l->in_count++;
 	totals.bytes_in += length;
-	totals.lossy_received++;
+	totals_of(l)->received++;
 	if (totals.failing)
 		return;
 	post_receive(index, l);
@@ -216,7 +221,7 @@ static void send_message(int index, struct lossy *l)
 	l->sends.posted++;
 	l->sent++;
 	totals.bytes_out += message.length;
-	totals.lossy_sent++;
+	totals_of(l)->sent++;
 }
 
 static void next_window(int index, struct lossy *l)
@@ -288,7 +293,7 @@ void lossy_message(enum message_type type, int index, uint64_t number)
 		if (number != l->in_marked)
 			die("QP %d: %lu sent in all, heard of %u", index, number, l->in_marked);
 		l->in_ended = true;
-		totals.lossy_lost += number - l->in_count;
+		totals_of(l)->lost += number - l->in_count;
 		return;
 	default:
 		die("QP %d: message %d", index, type);

@@ -33,18 +33,19 @@ static const char usage[] =
 	"\n"
 	"At either end:\n"
 	"  -p, --port N          TCP port (18700)\n"
-	"      --may-lose        unreliable QPs may lose messages, up to half of them; else none\n"
+	"      --may-lose        unreliable QPs may lose messages, up to half of those of UC and of UD; else none\n"
 	"      --hang N          seconds without a completion that are too many (60)\n"
 	"      --expect-errors   the connection will be lost: all requests must complete, and some because retries ran out\n"
+	"      --device-may-go   or the device goes away, which ends the run well\n"
 	"      --grace N         seconds from the first error until all QPs are put into the error state (10)\n";
 
-enum { UC = 256, UD, NO_EMPTY, SEED, MTU, TIMEOUT, RETRIES, RNR_RETRIES, MAY_LOSE, HANG, EXPECT_ERRORS, GRACE };
+enum { UC = 256, UD, NO_EMPTY, SEED, MTU, TIMEOUT, RETRIES, RNR_RETRIES, MAY_LOSE, HANG, EXPECT_ERRORS, DEVICE_MAY_GO, GRACE };
 
 static const struct option options[] = {
 	{ "rc", 1, 0, 'q' }, { "uc", 1, 0, UC }, { "ud", 1, 0, UD }, { "seconds", 1, 0, 't' }, { "messages", 1, 0, 'n' },
 	{ "largest", 1, 0, 's' }, { "no-empty", 0, 0, NO_EMPTY }, { "seed", 1, 0, SEED }, { "mtu", 1, 0, MTU }, { "timeout", 1, 0, TIMEOUT }, { "retries", 1, 0, RETRIES },
 	{ "rnr-retries", 1, 0, RNR_RETRIES }, { "port", 1, 0, 'p' }, { "may-lose", 0, 0, MAY_LOSE }, { "hang", 1, 0, HANG }, { "expect-errors", 0, 0, EXPECT_ERRORS },
-	{ "grace", 1, 0, GRACE }, { 0 },
+	{ "device-may-go", 0, 0, DEVICE_MAY_GO }, { "grace", 1, 0, GRACE }, { 0 },
 };
 
 static const char *device, *peer;
@@ -93,6 +94,7 @@ static void parse(int argc, char **argv)
 		case MAY_LOSE: soak.may_lose = true; break;
 		case HANG: soak.hang_seconds = (int)number; break;
 		case EXPECT_ERRORS: soak.expects_errors = true; break;
+		case DEVICE_MAY_GO: soak.device_may_go = true; break;
 		case GRACE: soak.grace_seconds = (int)number; break;
 		default: fputs(usage, stderr); exit(2);
 		}
@@ -156,6 +158,15 @@ static void take_down(void)
 	close_device();
 }
 
+static void judge_lossy(const char *type, uint32_t qps, const struct lossy_totals *of)
+{
+	if (!qps)
+		return;
+	printf("%s: sent %lu, received %lu, lost %lu\n", type, of->sent, of->received, of->lost);
+	if (!soak.expects_errors && of->lost > (soak.may_lose ? of->received : 0))
+		die("%lu messages to %s QPs are lost, %lu came", of->lost, type, of->received);
+}
+
 int main(int argc, char **argv)
 {
 	char done = 1;
@@ -181,9 +192,9 @@ int main(int argc, char **argv)
 
 	for (int kind = 0; kind < KINDS; kind++)
 		printf("%s %lu  ", kind_names[kind], totals.messages[kind]);
-	printf("UC/UD sent %lu, received %lu, lost %lu\n", totals.lossy_sent, totals.lossy_received, totals.lossy_lost);
-	if (!soak.expects_errors && totals.lossy_lost > (soak.may_lose ? totals.lossy_received : 0))
-		die("%lu messages of unreliable QPs are lost, %lu came", totals.lossy_lost, totals.lossy_received);
+	printf("\n");
+	judge_lossy("UC", soak.terms.uc, &totals.uc);
+	judge_lossy("UD", soak.terms.ud, &totals.ud);
 	printf("soak: PASS: %.1f s, %.1f MB out, %.1f MB in, longest pause %.0f ms", began, totals.bytes_out / 1e6, totals.bytes_in / 1e6,
 	       totals.longest_pause * 1e3);
 	if (soak.expects_errors)

@@ -47,7 +47,7 @@ bool is_reliable(int qp)
 
 bool time_is_over(void)
 {
-	uint64_t sent = totals.lossy_sent;
+	uint64_t sent = totals.uc.sent + totals.ud.sent;
 
 	for (int kind = 0; kind < KINDS; kind++)
 		sent += totals.messages[kind];
@@ -142,12 +142,13 @@ static void asynchronous_event(void)
 		return;
 	printf("%.1f s: event: %s\n", now() - began, ibv_event_type_str(event.event_type));
 	/* The hardware or the driver was taken away: what is left has no device to complete on. */
-	if (soak.expects_errors && event.event_type == IBV_EVENT_DEVICE_FATAL) {
+	if (soak.device_may_go && event.event_type == IBV_EVENT_DEVICE_FATAL) {
 		printf("soak: PASS: the device went away, as expected, after %.1f MB (seed %lu)\n", totals.bytes_out / 1e6, soak.terms.seed);
 		fflush(stdout);
 		_exit(0);
 	}
-	if (!soak.expects_errors && (event.event_type == IBV_EVENT_QP_FATAL || event.event_type == IBV_EVENT_CQ_ERR || event.event_type == IBV_EVENT_DEVICE_FATAL))
+	if (event.event_type == IBV_EVENT_DEVICE_FATAL ||
+	    (!soak.expects_errors && (event.event_type == IBV_EVENT_QP_FATAL || event.event_type == IBV_EVENT_CQ_ERR)))
 		die("event: %s", ibv_event_type_str(event.event_type));
 	/* With nothing of ours under way no completion will ever say so: the peer owes us the next message. */
 	if (soak.expects_errors && event.event_type == IBV_EVENT_PORT_ERR) {
@@ -166,7 +167,7 @@ static void wait_for_events(void)
 
 	if (ibv_req_notify_cq(soak.cq, 0)) {
 		/* The device may have gone, which an event says: after all that was ours has been taken down. */
-		while (soak.expects_errors && poll(&fds[1], 1, soak.hang_seconds * 1000) > 0)
+		while (soak.device_may_go && poll(&fds[1], 1, soak.hang_seconds * 1000) > 0)
 			asynchronous_event();
 		die("cannot arm the CQ");
 	}
@@ -220,7 +221,7 @@ static bool has_failed(void)
 static void progress(void)
 {
 	static double next;
-	uint64_t messages = totals.lossy_received;
+	uint64_t messages = totals.uc.received + totals.ud.received;
 
 	if (now() < next)
 		return;

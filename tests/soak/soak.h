@@ -104,7 +104,7 @@ struct memory {
 
 extern struct soak {
 	struct terms terms;
-	bool is_client, expects_errors, may_lose;
+	bool is_client, expects_errors, device_may_go, may_lose;
 	int hang_seconds, grace_seconds;
 	struct ibv_context *context;
 	struct ibv_pd *pd;
@@ -187,7 +187,9 @@ void lossy_close(int qp);
 
 extern struct totals {
 	uint64_t messages[KINDS], bytes_out, bytes_in; /* verified */
-	uint64_t lossy_sent, lossy_received, lossy_lost;
+	struct lossy_totals {
+		uint64_t sent, received, lost; /* messages */
+	} uc, ud;
 	double longest_pause; /* between two completions */
 	unsigned long errors, flushed;
 	bool failing; /* an error has come that was expected: nothing new is sent */

@@ -70,11 +70,11 @@ rdma_wait_active() {
 	fail "$rdma_dev has no GID for $rdma_ip"
 }
 
-# rdma_find_gid: prints the index of the RoCEv2 GID of our address; fails when there is none.
+# rdma_find_gid [START]: prints the index of the RoCEv2 GID of our address, or of the first one that starts so; fails when there is none.
 rdma_find_gid() {
 	local port=/sys/class/infiniband/$rdma_dev/ports/1 gid file
 	printf -v gid '0000:0000:0000:0000:0000:ffff:%02x%02x:%02x%02x' ${rdma_ip//./ }
-	for file in $(grep -lx "$gid" "$port"/gids/* 2>/dev/null); do
+	for file in $(grep -l "^${1-$gid\$}" "$port"/gids/* 2>/dev/null); do
 		file=${file##*/}
 		[ "$(cat "$port/gid_attrs/types/$file" 2>/dev/null)" = "RoCE v2" ] && echo "$file" && return
 	done

@@ -16,7 +16,7 @@ soak() {
 	shift
 	check_listens=$(listens_tcp 18700)
 	across "$name" "${program[@]}" -- "${program[@]}" "${soak_terms[@]}" "$@" "$pair_ip"
-	[ "$LAB_HOST" != "$across_client" ] || grep -hE '^(soak:|SEND)' "/lab/output/$name" | sed 's/^/    /'
+	[ "$LAB_HOST" != "$across_client" ] || grep -hE '^(soak:|SEND|UC|UD)' "/lab/output/$name" | sed 's/^/    /'
 }
 
 # soak_pause NAME: the longest time without a completion, in ms, at either end.

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 # Random operations between two hosts, every byte and completion checked (tests/soak): undisturbed; with CRC errors, and bits that change
-# without one; with interrupts that are lost, as the hardware sometimes does; while one of two cables is pulled at random; the last cable
+# without one; with interrupts that are lost, as the hardware sometimes does; while one of several cables is pulled at random; the last cable
 # pulled, for good and for a moment; with queue pairs that have no timer.
 # lab-long: --rails 1 --mem 768 -- plain 15
 # lab-long: --rails 2 --mem 768 -- plain 15
@@ -11,7 +11,10 @@
 # lab@7.2: --rails 2 --mem 768 -- lost 10
 # lab@7.3: --rails 2 --mem 768 --timeout 400 -- pull 30
 # lab@7.3: --rails 2 --mem 768 -- last
-# lab-long: --rails 1 --mem 768 -- resume
+# lab@7.2: --rails 1 --mem 768 -- resume
+# lab-long: --rails 4 --mem 768 --fault "all corrupt=0.1% flip=0.1%" -- crc 15
+# lab-long: --rails 4 --mem 768 --timeout 400 -- pull 30
+# lab-long: --rails 4 --mem 768 -- last
 . /checkout/tests/lab/guest/soak.sh
 
 mode=${1-plain} seconds=${2-20}
@@ -53,12 +56,12 @@ pull)
 	soak_both+=(--may-lose)
 	check_time=$(((seconds + 60) * LAB_PATIENCE))
 	if [ "$LAB_HOST" = 1 ]; then
-		pair_pull 2 "$peer" &
+		pair_pull "$(lspci -d 1b36:4e48 | wc -l)" "$peer" &
 		puller=$!
 	fi
 	soak pull "${mixed[@]}" --timeout 17 --seconds "$seconds"
 	if [ "$LAB_HOST" = 1 ]; then
-		pair_pull_end "$puller" 3
+		pair_pull_end "$puller" $((seconds / 10))
 	fi
 	soak_lent
 	;;
@@ -86,7 +89,7 @@ resume)
 	# Eight tries of 4.3 s, as NCCL has it: more than it takes a cable to come back.
 	soak_meanwhile resume 5 "lab fabric unplug 0 && sleep 3 && lab fabric plug 0"
 	check_time=$((120 * LAB_PATIENCE))
-	soak resume --rc 16 --timeout 20 --seconds 25
+	soak resume --rc 16 --timeout 20 --seconds 25 --largest 8388608
 	soak_meanwhile_end resume 3000
 	;;
 esac

@@ -20,10 +20,11 @@ rounds=3 victims=(1 2 1)
 [ "$LAB_PATIENCE" = 1 ] || rounds=1 victims=(1 2)
 step() { printf '%4d s  host %d  %s\n' "$SECONDS" "$LAB_HOST" "$*"; }
 
-# load_begin NAME: the soak in the background, which expects to be cut off. It is at work when this returns.
+# load_begin NAME [WHOSE]: the soak in the background, which expects to be cut off; the device of host WHOSE may go. It is at work when this returns.
 load_begin() {
 	load=/lab/output/$1.host$LAB_HOST
 	local options=(-d "$rdma_dev" -g "$rdma_gid" --expect-errors --grace 10 --hang $((30 * LAB_PATIENCE)))
+	[ "$LAB_HOST" != "${2-}" ] || options+=(--device-may-go)
 	if [ "$LAB_HOST" = 2 ]; then
 		"${program[@]}" "${options[@]}" >"$load" 2>&1 &
 		load_pid=$!
@@ -83,7 +84,7 @@ unplug)
 rmmod)
 	pair_answers
 	for victim in "${victims[@]}"; do
-		load_begin "rmmod-$victim"
+		load_begin "rmmod-$victim" "$victim"
 		barrier loaded
 		if [ "$LAB_HOST" = "$victim" ]; then
 			timeout 60 rmmod usb4_rxe || fail "rmmod under load"
@@ -118,7 +119,7 @@ kill)
 poweroff)
 	if [ "$LAB_BOOT" = 1 ]; then
 		pair_answers
-		load_begin poweroff
+		load_begin poweroff 2
 		if [ "$LAB_HOST" = 2 ]; then
 			# As a kernel goes down when init has ended, only that nobody has ended the users: the devices go under them.
 			lab leave
@@ -137,7 +138,7 @@ poweroff)
 	;;
 rebind)
 	pair_answers
-	load_begin rebind
+	load_begin rebind 1
 	barrier loaded
 	if [ "$LAB_HOST" = 1 ]; then
 		router=$(cd /sys/bus/pci/drivers/thunderbolt && echo 0000:*)
@@ -153,7 +154,7 @@ rebind)
 	;;
 reset)
 	pair_answers
-	load_begin reset
+	load_begin reset 2
 	barrier loaded
 	# The host router of host 2 forgets everything under its driver's hands. Its peer sees an unplug; it has to bind the driver again,
 	# see above.
