@@ -50,13 +50,13 @@ nvme_write_sizes() {
 		dd if=/tmp/data of=/dev/nvme0n1 bs=16k seek=2048 oflag=direct status=none
 }
 
-# nvme_parallel: writers of the last quarter of the disk and readers at once, on all queues.
+# nvme_parallel: writers of the last quarter of the disk, and readers of what nvme_write_sizes wrote, at once on all queues.
 nvme_parallel() {
 	local pids=() i status=0
 	for i in 0 1 2 3; do
 		dd if=/tmp/data of=/dev/nvme0n1 bs=128k count=32 skip=$((i * 32)) seek=$((384 + i * 32)) oflag=direct conv=notrunc status=none &
 		pids+=($!)
-		dd if=/dev/nvme0n1 of=/dev/null bs=32k skip=1024 count=128 iflag=direct status=none &
+		dd if=/dev/nvme0n1 bs=32k skip=1024 count=128 iflag=direct status=none | cmp -n 4194304 /tmp/data - &
 		pids+=($!)
 	done
 	for i in "${pids[@]}"; do

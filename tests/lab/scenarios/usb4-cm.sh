@@ -3,6 +3,7 @@
 # Connections by RDMA-CM between two hosts: its own tools, rsockets, qperf.
 # lab@7.3: --rails 1 --timeout 300
 # lab-long: --rails 2 --timeout 300
+# lab-long: --rails 4 --mem 384 --timeout 300
 . /checkout/tests/lab/guest/pair.sh
 . /checkout/tests/lab/guest/across.sh
 . /checkout/tests/lab/guest/qperf.sh

@@ -10,12 +10,15 @@
 # file_arrives: what the peer sends is what it has.
 serve_file() { nc -lN 5300 </tmp/file; }
 file_arrives() { nc -d "$1" 5300 | cmp - /tmp/file; }
-export -f serve_file file_arrives
+# all_answered PING-OPTIONS...: no packet is lost.
+all_answered() { ping -q "$@" | tee /dev/stderr | grep -q ', 0% packet loss'; }
+export -f serve_file file_arrives all_answered
 
 pair_up
 barrier up
 pair_answers
 pair_all_rails
+ip -j -6 address show dev "$rdma_net" scope link | jq -r ".[0].addr_info[0].local" >"/lab/link-local.$LAB_HOST"
 [ "$LAB_HOST" != 1 ] || head -c 8M /dev/urandom >/lab/file
 barrier file
 # The folder shared with the lab is slow to read in small pieces.
@@ -24,8 +27,8 @@ for mtu in 1500 9000; do
 	ip link set "$rdma_net" mtu "$mtu" || fail "$rdma_net does not take MTU $mtu"
 	barrier "mtu $mtu"
 	if [ "$LAB_HOST" = 1 ]; then
-		check "ping-$mtu" ping -q -M "do" -s $((mtu - 28)) -c 50 -i 0.02 "$pair_ip"
-		check "ping-fragments-$mtu" ping -q -s 30000 -c 5 -i 0.05 "$pair_ip"
+		check "ping-$mtu" bash -c "all_answered -M do -s $((mtu - 28)) -c 50 -i 0.02 $pair_ip"
+		check "ping-fragments-$mtu" bash -c "all_answered -s 30000 -c 5 -i 0.05 $pair_ip"
 	fi
 	check_listens=$(listens_tcp 5201)
 	across "tcp-$mtu" iperf3 -s -1 -- iperf3 -c "$pair_ip" -t 2 -J
@@ -67,7 +70,7 @@ export -f tx_timestamp
 
 if [ "$LAB_HOST" = 1 ]; then
 	check tx-timestamp bash -c "tx_timestamp $pair_ip"
-	check ping-ipv6 ping -q -c 5 -i 0.1 "ff02::1%$rdma_net"
+	check ping-ipv6 bash -c "all_answered -c 5 -i 0.1 $(</lab/link-local.2)%$rdma_net"
 	for mtu in 1500 9000; do
 		lab result "tcp_mbit_mtu_$mtu" "$(sed -n '/^{/,/^}/p' "/lab/output/tcp-$mtu" | jq '.end.sum_received.bits_per_second / 1e6 | floor')"
 		lost=$(sed -n '/^{/,/^}/p' "/lab/output/udp-$mtu" | jq .end.sum.lost_percent)
@@ -75,6 +78,11 @@ if [ "$LAB_HOST" = 1 ]; then
 		# How much depends on what else this machine does.
 		jq -en "$lost < 90" >/dev/null || fail "UDP of 20 Mbit/s lost $lost %"
 	done
-	ip -s link show "$rdma_net"
 fi
+ip -s link show "$rdma_net"
+# stats WAY FIGURE: of the interface.
+stats() { ip -s -j link show "$rdma_net" | jq ".[0].stats64.$1.$2"; }
+# The file went from host 2 to host 1 twice, beside much else.
+[ "$(stats "$([ "$LAB_HOST" = 1 ] && echo rx || echo tx)" bytes)" -gt $((2 * 8 * 1048576)) ] || fail "$rdma_net does not count its bytes"
+[ "$(stats rx errors) $(stats tx errors)" = "0 0" ] || fail "$rdma_net counts errors"
 across_end

@@ -1,9 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
-# Kernel users between two hosts: an NVMe target on host 2, used by host 1. What is written comes back, also when one of two cables is
+# Kernel users between two hosts: an NVMe target on host 2, used by host 1. What is written comes back, also when a cable is
 # pulled meanwhile, and after the connection was made anew.
 # lab@7.2: --rails 1 --mem 768 --timeout 300
 # lab-long: --rails 2 --mem 768 --timeout 300
+# lab-long: --rails 4 --mem 768 --timeout 300
 . /checkout/tests/lab/guest/pair.sh
 . /checkout/tests/lab/guest/check.sh
 . /checkout/tests/lab/guest/nvme.sh
@@ -26,11 +27,14 @@ else
 	for offset in 0 16 32; do
 		check "compare-at-$offset" bash -c "nvme_compare $offset"
 	done
-	if [ "$(pair_cables host2)" = 2 ]; then
-		(sleep 0.3 && lab fabric unplug 0) &
+	if [ "$(pair_cables host2)" -gt 1 ]; then
+		(sleep 1 && lab fabric unplug 0 && touch /tmp/pulled) &
 		puller=$!
+	else
+		touch /tmp/pulled
 	fi
-	check parallel bash -c nvme_parallel
+	# Busy before, while and after a cable goes.
+	check parallel bash -c 'until [ -e /tmp/pulled ]; do nvme_parallel || exit; done; nvme_parallel'
 	check compare-at-48 bash -c "nvme_compare 48"
 	[ -z "${puller-}" ] || wait "$puller" || fail "no cable was pulled"
 	lab fabric plug all

@@ -61,5 +61,11 @@ perf write-bw-1m ib_write_bw -s 1048576 -n 100
 perf read-bw-1m ib_read_bw -s 1048576 -n 100
 perf send-bw-1m ib_send_bw -s 1048576 -n 100
 perf write-lat-64 ib_write_lat -s 64 -n 500
+
+# The address that the interface gives itself does as well.
+rdma_gid=$(rdma_find_gid fe80:) || fail "no GID for the link-local address"
+perf send-bw-link-local ib_send_bw $some
+perf write-bw-link-local ib_write_bw $some
+perf send-bw-ud-link-local ib_send_bw $some -c UD -s 1024
 [ "$LAB_HOST" != 1 ] || perftest_result write-bw-1m read-bw-1m send-bw-1m write-lat-64
 across_end
