@@ -104,7 +104,7 @@ if [ "$LAB_HOST" = 1 ]; then
 	capture_end >/dev/null
 	cp /tmp/wire.pcap /lab/wire.pcap
 	tshark -r /tmp/wire.pcap --disable-protocol rpcordma -c 6 2>/dev/null | tee /tmp/decoded
-	[ "$(grep -c InfiniBand /tmp/decoded)" = 6 ] || fail "tshark decodes something else"
+	[ "$(grep -c " RRoCE .* RC " /tmp/decoded)" = 6 ] || fail "tshark decodes something else"
 	/checkout/out/capture/capture /tmp/wire.pcap >/tmp/capture || fail "$(</tmp/capture)"
 	tail -n 1 /tmp/capture
 fi
